@@ -1,0 +1,88 @@
+"""What we ask of the host: adapters that tell us of its subscriptions and payments, in facts of ours.
+
+An adapter reads the host's own tables or billing service. It is asked for events since a moment; each event carries
+the complete facts as they were then, so a later one replaces an earlier one and any may be told again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionFacts:
+    """One subscription as it stands. `user` is the primary key of the host's user; moments are aware.
+
+    `status` is a value of `SubscriptionStatus`; the period is half-open.
+    """
+
+    ref: str
+    user: Any
+    status: str
+    tier: str = ""
+    plan_code: str = ""
+    price_ref: str = ""
+    period_starts_at: datetime | None = None
+    period_ends_at: datetime | None = None
+    anchor_at: datetime | None = None
+    trial_ends_at: datetime | None = None
+    cancel_at: datetime | None = None
+    currency: str = ""
+    region: str = ""
+    time_zone: str = ""
+    quantity: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentFacts:
+    """One payment as it stands. `status` is a value of `PaymentStatus`; amounts are in `currency`."""
+
+    ref: str
+    user: Any
+    status: str
+    amount: Decimal
+    currency: str
+    subscription_ref: str = ""
+    refunded_amount: Decimal = Decimal(0)
+    paid_at: datetime | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionEvent:
+    """The facts as they became at a moment."""
+
+    occurred_at: datetime
+    facts: SubscriptionFacts
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentEvent:
+    """The facts as they became at a moment."""
+
+    occurred_at: datetime
+    facts: PaymentFacts
+
+
+class SubscriptionAdapter(Protocol):
+    def events(self, *, since: datetime | None) -> Iterator[SubscriptionEvent]:
+        """What changed at or after `since` (all there is, for None), oldest first where that is cheap."""
+        ...
+
+    def current_refs(self) -> Iterator[str]:
+        """The references that exist now: a full resync marks the others as gone."""
+        ...
+
+
+class PaymentAdapter(Protocol):
+    def events(self, *, since: datetime | None) -> Iterator[PaymentEvent]:
+        """What changed at or after `since` (all there is, for None), oldest first where that is cheap."""
+        ...
+
+    def current_refs(self) -> Iterator[str]:
+        """The references that exist now: a full resync marks the others as gone."""
+        ...

@@ -1,0 +1,5 @@
+"""The audit trail, to look at."""
+
+from django_token_pricing.admin.audit.admins import AuditEventAdmin
+
+__all__ = ["AuditEventAdmin"]

@@ -1,0 +1,168 @@
+"""What an account used lately, by day and feature: the chart, the table beside it, and the pace."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from zlib import crc32
+
+from django.db.models import Count, F, QuerySet, Sum
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from django_token_pricing.admin.base import charts
+from django_token_pricing.admin.base.wording import NOTHING, number, short, short_day
+from django_token_pricing.choices import EntryKind
+from django_token_pricing.models import LedgerEntry, TokenAccount, TokenUsageLog
+
+DAYS = 30
+LEAST_DAYS = 7
+# Colours of features by name. The sixth, a red, comes last; the fifth is for what is left over.
+SLOTS = (1, 2, 4, 3)
+LAST_SLOT = 6
+REST_SLOT = 5
+
+
+@dataclass(slots=True)
+class Spending:
+    """The last 30 days up to `today`, which is not over, and the sum of the 30 days before."""
+
+    today: date
+    opened: date
+    by_feature: dict[str, list[int]] = field(default_factory=dict)
+    before: int = 0
+    uses: int = 0
+    cost: Decimal | None = None
+    first_use: date | None = None
+
+    @property
+    def days(self) -> list[date]:
+        return [self.today - timedelta(days=DAYS - 1 - place) for place in range(DAYS)]
+
+    @property
+    def totals(self) -> list[int]:
+        return [sum(column) for column in zip(*self.by_feature.values(), strict=True)] or [0] * DAYS
+
+    @property
+    def total(self) -> int:
+        return sum(self.totals)
+
+    @property
+    def full_days(self) -> int:
+        """Days that count for the pace: over, and not before the first use."""
+        if self.first_use is None:
+            return 0
+        return min((self.today - self.first_use).days, DAYS - 1)
+
+    @property
+    def pace(self) -> float | None:
+        """Tokens a day, the mean of 7 to 29 full days; None when there are fewer."""
+        days = self.full_days
+        return sum(self.totals[-1 - days : -1]) / days if days >= LEAST_DAYS else None
+
+
+def recent(account: TokenAccount, as_of: datetime) -> Spending:
+    """One query, over the index of the account's uses; a pool's are found through its entries."""
+    zone = timezone.get_default_timezone()
+    today = as_of.astimezone(zone).date()
+    spending = Spending(today, account.created_at.astimezone(zone).date())
+    since = datetime.combine(today - timedelta(days=2 * DAYS - 1), time.min, tzinfo=zone)
+    until = datetime.combine(today + timedelta(days=1), time.min, tzinfo=zone)
+    rows: QuerySet[Any, tuple[date, str | None, int, Decimal | None, int]]
+    if account.pool_id is None:
+        rows = (
+            TokenUsageLog.objects.filter(account=account, used_at__gte=since, used_at__lt=until)
+            .annotate(day=TruncDate("used_at", tzinfo=zone))
+            .order_by()
+            .values_list("day", "feature")
+            .annotate(Sum("amount"), Sum("cost"), Count("pk"))
+        )
+    else:
+        rows = (
+            LedgerEntry.objects.filter(
+                account=account, booked_at__gte=since, booked_at__lt=until, kind=EntryKind.CONSUME
+            )
+            .annotate(day=TruncDate("booked_at", tzinfo=zone), feature=F("usage__feature"))
+            .order_by()
+            .values_list("day", "feature")
+            .annotate(tokens=-Sum("amount"), cost=Sum("usage__cost"), uses=Count("usage", distinct=True))
+        )
+    by_feature: dict[str, list[int]] = defaultdict(lambda: [0] * DAYS)
+    first = today - timedelta(days=DAYS - 1)
+    for day, feature, tokens, cost, uses in rows:
+        spending.first_use = min(spending.first_use or day, day)
+        if day < first:
+            spending.before += tokens
+            continue
+        by_feature[feature or ""][(day - first).days] += tokens
+        spending.uses += uses
+        if cost is not None:
+            spending.cost = (spending.cost or Decimal(0)) + cost
+    spending.by_feature = dict(by_feature)
+    return spending
+
+
+def series(spending: Spending) -> list[charts.Series]:
+    """At most five features, the largest first, and the rest as one."""
+    ranked = sorted(spending.by_feature.items(), key=lambda item: (-sum(item[1]), item[0]))
+    shown, rest = ranked[: len(SLOTS) + 1], ranked[len(SLOTS) + 1 :]
+    slots = slots_of([name for name, _values in shown])
+    found = [charts.Series(name or _("No feature named"), values, slots[name]) for name, values in shown]
+    if rest:
+        values = [sum(column) for column in zip(*(values for _name, values in rest), strict=True)]
+        found.append(charts.Series(_("Other features"), values, REST_SLOT))
+    return found
+
+
+def slots_of(names: list[str]) -> dict[str, int]:
+    """A colour for each name that depends on the name, not on its rank; of two that want the same one gives way."""
+    free = list(SLOTS)
+    taken: dict[str, int] = {}
+    for name in sorted(names):
+        wanted = SLOTS[crc32(name.encode()) % len(SLOTS)]
+        taken[name] = wanted if wanted in free else free[0] if free else LAST_SLOT
+        free = [slot for slot in free if slot != taken[name]]
+    return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    svg: SafeString
+    # In the order of the stack from the top, as names stand beside the chart.
+    legend: list[charts.Series]
+    names: list[str]
+    rows: list[tuple[str, list[str], str]]
+
+
+def chart(spending: Spending) -> Chart | None:
+    """None when nothing was used."""
+    found = series(spending)
+    if not spending.total:
+        return None
+    days, totals = spending.days, spending.totals
+    labels = [short_day(day) for day in days]
+    highest = max(range(DAYS), key=lambda place: totals[place])
+    description = _("%(total)s tokens in 30 days. The highest day is %(day)s with %(most)s. Today is not over.") % {
+        "total": short(spending.total),
+        "day": labels[highest],
+        "most": short(totals[highest]),
+    }
+    rows = []
+    for place in range(DAYS - 1, -1, -1):
+        name = _("%(day)s, so far") % {"day": labels[place]} if place == DAYS - 1 else labels[place]
+        is_open = days[place] >= spending.opened or totals[place]
+        cells = [number(one.values[place]) if is_open else NOTHING for one in found]
+        rows.append((name, cells, number(totals[place]) if is_open else NOTHING))
+    return Chart(
+        svg=charts.stacked_bars(
+            "tp-usage", title=_("Tokens a day, by feature"), description=description, labels=labels, series=found
+        ),
+        legend=found[::-1],
+        names=[one.name for one in found],
+        rows=rows,
+    )

@@ -1,0 +1,140 @@
+"""System checks: E… stops, W… warns; each says what to do. The reference lists them by id."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any, get_type_hints
+
+from django.apps import AppConfig, apps
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core import checks
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.db import connections, router
+from django.utils.module_loading import import_string
+
+from django_token_pricing import conf
+from django_token_pricing.models import TokenAccount
+
+ADAPTERS = {"SUBSCRIPTION_ADAPTER": ["events", "current_refs"], "PAYMENT_ADAPTER": ["events", "current_refs"]}
+SCHEDULED = ["django_token_pricing.tokens.expire", "django_token_pricing.payments.sync"]
+
+
+@register
+def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    given = getattr(settings, "TOKEN_PRICING", {})
+    if not isinstance(given, dict):
+        return [
+            Error("TOKEN_PRICING is not a dict.", hint="Write TOKEN_PRICING = {…}.", id="django_token_pricing.E002")
+        ]
+    return [*_keys(given), *_adapters(given)]
+
+
+def _keys(given: dict[str, Any]) -> Iterator[CheckMessage]:
+    types = get_type_hints(conf.Settings)
+    for name, value in given.items():
+        if name not in types:
+            near = difflib.get_close_matches(str(name), types, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known keys: {', '.join(sorted(types))}."
+            yield Error(f"TOKEN_PRICING has no key {name!r}.", hint=hint, id="django_token_pricing.E001")
+        elif not isinstance(value, types[name]):
+            hint = f"It must be a {types[name].__name__}, and is a {type(value).__name__}."
+            yield Error(f"TOKEN_PRICING[{name!r}] has the wrong type.", hint=hint, id="django_token_pricing.E002")
+        elif name == "HOLD_TIMEOUT" and value <= timedelta(0):
+            hint = "A hold must last some time: write timedelta(minutes=15), say."
+            yield Error("TOKEN_PRICING['HOLD_TIMEOUT'] is not above 0.", hint=hint, id="django_token_pricing.E002")
+        elif name == "LEDGER_PATH" and value not in ("auto", "portable"):
+            hint = "It must be “auto” or “portable”."
+            yield Error(f"TOKEN_PRICING[{name!r}] is {value!r}.", hint=hint, id="django_token_pricing.E002")
+
+
+def _adapters(given: dict[str, Any]) -> Iterator[CheckMessage]:
+    for name, methods in ADAPTERS.items():
+        path = given.get(name)
+        if not isinstance(path, str):
+            continue
+        try:
+            adapter = import_string(path)
+        except ImportError as error:
+            hint = f"Give the dotted path of a class: {error}."
+            yield Error(f"TOKEN_PRICING[{name!r}] cannot be imported.", hint=hint, id="django_token_pricing.E003")
+            continue
+        if missing := [method for method in methods if not callable(getattr(adapter, method, None))]:
+            hint = "django_token_pricing.adapters has the protocol with all of them."
+            yield Error(f"{path} lacks {', '.join(missing)}().", hint=hint, id="django_token_pricing.E003")
+
+
+@register
+def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if settings.USE_TZ:
+        return []
+    hint = "Set USE_TZ = True: lots end and months turn at exact moments, which naive times cannot name."
+    return [Error("USE_TZ is off.", hint=hint, id="django_token_pricing.E008")]
+
+
+@register(Tags.database)
+def check_isolation(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Asked with `manage.py check --database …` and before `migrate`: it looks at the configured connection."""
+    alias = router.db_for_write(TokenAccount)
+    if alias not in (databases or ()):
+        return []
+    connection = connections[alias]
+    found = str(connections.settings[alias].get("OPTIONS", {}).get("isolation_level", ""))
+    if connection.vendor == "postgresql" and found and found not in ("1", "IsolationLevel.READ_COMMITTED"):
+        return [_isolation(alias, found)]
+    if connection.vendor == "mysql" and found and found.lower() != "read committed":
+        return [_isolation(alias, found)]
+    return []
+
+
+def _isolation(alias: str, found: str) -> CheckMessage:
+    return Error(
+        f"The database {alias!r} runs its transactions at {found}, not READ COMMITTED.",
+        hint="Tokens are refused to move there; take isolation_level out of its OPTIONS.",
+        id="django_token_pricing.E007",
+    )
+
+
+@register
+def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    ours, theirs = router.db_for_write(TokenAccount), router.db_for_write(get_user_model())
+    if ours != theirs:
+        found.append(
+            Error(
+                f"The ledger is written to {ours!r} and users to {theirs!r}.",
+                hint="Foreign keys join them: route django_token_pricing to the database of the user model.",
+                id="django_token_pricing.E006",
+            )
+        )
+    if settings.DATABASES.get(ours, {}).get("ATOMIC_REQUESTS"):
+        found.append(
+            checks.Warning(
+                f"ATOMIC_REQUESTS is on for {ours!r}: an account stays locked from its first debit to the response.",
+                hint="Meter in views marked non_atomic_requests, and do not call a model while holding tokens.",
+                id="django_token_pricing.W006",
+            )
+        )
+    return found
+
+
+@register
+def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if apps.is_installed("django_celery_beat"):
+        return []
+    scheduled = {str(entry.get("task")) for entry in getattr(settings, "CELERY_BEAT_SCHEDULE", {}).values()}
+    missing = [task for task in SCHEDULED if task not in scheduled]
+    if not missing:
+        return []
+    return [
+        checks.Warning(
+            f"Nothing runs {' and '.join(missing)} regularly.",
+            hint="Add them to CELERY_BEAT_SCHEDULE, or run token_pricing_expire and token_pricing_sync from cron and"
+            " silence this check. Balances are right without; statements and mirrors lag behind.",
+            id="django_token_pricing.W001",
+        )
+    ]

@@ -1,0 +1,45 @@
+"""The one settings dict of the host, `TOKEN_PRICING`, read lazily with typed defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+
+from django.conf import settings as django_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every key with its type, default and meaning. Nothing here changes a migration."""
+
+    SUBSCRIPTION_ADAPTER: str = field(
+        default="django_token_pricing.adapters.builtin.NoSubscriptions",
+        metadata={"help": "Dotted path of the class that tells us of the host's subscriptions."},
+    )
+    PAYMENT_ADAPTER: str = field(
+        default="django_token_pricing.adapters.builtin.NoPayments",
+        metadata={"help": "Dotted path of the class that tells us of the host's payments."},
+    )
+    DEFAULT_CURRENCY: str = field(default="USD", metadata={"help": "ISO 4217 code of costs that name no currency."})
+    HOLD_TIMEOUT: timedelta = field(
+        default=timedelta(minutes=15), metadata={"help": "How long a hold lasts that names no ttl."}
+    )
+    LEDGER_PATH: str = field(
+        default="auto",
+        metadata={
+            "help": "“auto” meters through the database function where it is installed (PostgreSQL); "
+            "“portable” always takes the ORM path, which has the same contract and is slower."
+        },
+    )
+
+
+def current() -> Settings:
+    """The settings as they are now: read anew each time, so overridden settings count at once.
+
+    Unknown keys are left to the system checks, which name the nearest known one.
+    """
+    given = getattr(django_settings, "TOKEN_PRICING", {})
+    return Settings(**{name: given[name] for name in _NAMES if name in given})
+
+
+_NAMES = tuple(entry.name for entry in fields(Settings))

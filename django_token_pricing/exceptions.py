@@ -1,0 +1,161 @@
+"""Every error a host can meet: a stable code, the facts as attributes, a translated message made from them."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+
+class TokenPricingError(Exception):
+    """Base of all. `code` is stable across versions, `facts` are also attributes, `message` is for people."""
+
+    code: ClassVar[str] = "token_pricing_error"
+    template: ClassVar[Promise | str] = _("The request could not be carried out.")
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(facts)
+        self.facts = facts
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.facts)
+
+    @property
+    def message(self) -> str:
+        return str(self.template) % self.facts
+
+    def __str__(self) -> str:
+        return self.message
+
+
+def _rebuild(kind: type[TokenPricingError], facts: dict[str, Any]) -> TokenPricingError:
+    return kind(**facts)
+
+
+class InvalidInput(TokenPricingError, ValueError):
+    """Something given cannot be taken; nothing was written."""
+
+    code = "invalid_input"
+    template = _("%(detail)s")
+
+
+class InvalidAmount(InvalidInput):
+    """Facts: amount, detail."""
+
+    code = "invalid_amount"
+    template = _("%(amount)r is not an amount of tokens: %(detail)s")
+
+
+class InvalidKey(InvalidInput):
+    """Facts: detail."""
+
+    code = "invalid_key"
+    template = _("The idempotency key cannot be used: %(detail)s")
+
+
+class InvalidMoment(InvalidInput):
+    """Facts: name, value, detail."""
+
+    code = "invalid_moment"
+    template = _("%(name)s cannot be %(value)s: %(detail)s")
+
+
+class InvalidUsage(InvalidInput):
+    """Facts: name, detail."""
+
+    code = "invalid_usage"
+    template = _("%(name)s cannot be stored: %(detail)s")
+
+
+class UnknownOwner(TokenPricingError):
+    """Facts: owner."""
+
+    code = "unknown_owner"
+    template = _("%(owner)s is not a saved user or token pool.")
+
+
+class UnknownKey(TokenPricingError):
+    """No hold or use was booked under this key. Facts: key."""
+
+    code = "unknown_key"
+    template = _("Nothing was booked under the key “%(key)s”.")
+
+
+class InsufficientTokens(TokenPricingError):
+    """Facts: requested, available, spendable. Nothing was booked."""
+
+    code = "insufficient_tokens"
+    template = _("%(requested)s tokens are needed and %(spendable)s can be spent.")
+
+
+class LimitExceeded(TokenPricingError):
+    """Facts: limit, used, requested. Nothing was booked."""
+
+    code = "limit_exceeded"
+    template = _("The limit of %(limit)s tokens would be passed: %(used)s are used and %(requested)s are needed.")
+
+
+class PoolCapReached(LimitExceeded, InsufficientTokens):
+    """The pool has the tokens, but the member's monthly cap does not allow them.
+
+    Facts: limit, used (drawn this month and held now), requested, available, spendable.
+    """
+
+    code = "pool_cap_reached"
+    template = _("The pool's monthly cap of %(limit)s tokens for this member would be passed: %(used)s are used.")
+
+
+class IdempotencyConflict(TokenPricingError):
+    """The key was used before with other facts. Facts: key, detail."""
+
+    code = "idempotency_conflict"
+    template = _("The key “%(key)s” was used before for something else: %(detail)s")
+
+
+class HoldExpired(TokenPricingError):
+    """The hold reserves nothing any more. Facts: key, status."""
+
+    code = "hold_expired"
+    template = _("The hold “%(key)s” reserves nothing any more; it is %(status)s. Consume the tokens instead.")
+
+
+class UnsupportedIsolation(TokenPricingError):
+    """Facts: isolation."""
+
+    code = "unsupported_isolation"
+    template = _("Tokens move only in READ COMMITTED transactions; this one is %(isolation)s.")
+
+
+class HistoryPruned(TokenPricingError):
+    """Facts: before."""
+
+    code = "history_pruned"
+    template = _("The history before %(before)s was pruned; ask for a later moment.")
+
+
+class AppendOnly(TokenPricingError):
+    """Facts: table."""
+
+    code = "append_only"
+    template = _("Rows of %(table)s are final. Book a refund or a counter entry instead.")
+
+
+class AdapterError(TokenPricingError):
+    """A host's adapter gave something that cannot be stored. Facts: adapter, ref, detail."""
+
+    code = "adapter_error"
+    template = _("%(adapter)s gave “%(ref)s”, which cannot be stored: %(detail)s")
+
+
+class AdapterFailed(AdapterError):
+    """A host's adapter raised. Facts: adapter, detail."""
+
+    code = "adapter_failed"
+    template = _("%(adapter)s failed: %(detail)s")

@@ -1,0 +1,1 @@
+"""Plain Python that the rules stand on: no Django in here."""

@@ -1,0 +1,4 @@
+DROP TRIGGER tp_allocation_fixed ON django_token_pricing_tokenallocation;
+DROP TRIGGER tp_usage_append_only ON django_token_pricing_tokenusagelog;
+DROP TRIGGER tp_entry_append_only ON django_token_pricing_ledgerentry;
+DROP FUNCTION tp_append_only_1();

@@ -1,0 +1,47 @@
+"""All tables. Import them from here, not from the files inside."""
+
+from django_token_pricing.models.audit import AuditEvent
+from django_token_pricing.models.payments import (
+    PaymentEvent,
+    PaymentMirror,
+    SubscriptionEvent,
+    SubscriptionMirror,
+    SyncCursor,
+)
+from django_token_pricing.models.tokens import (
+    DEFAULT_PRIORITY,
+    KEY_LENGTH,
+    IdempotencyKey,
+    LedgerEntry,
+    LedgerPrune,
+    PoolDraw,
+    PoolMember,
+    TokenAccount,
+    TokenAllocation,
+    TokenHold,
+    TokenHoldLot,
+    TokenPool,
+    TokenUsageLog,
+)
+
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "KEY_LENGTH",
+    "AuditEvent",
+    "IdempotencyKey",
+    "LedgerEntry",
+    "LedgerPrune",
+    "PaymentEvent",
+    "PaymentMirror",
+    "PoolDraw",
+    "PoolMember",
+    "SubscriptionEvent",
+    "SubscriptionMirror",
+    "SyncCursor",
+    "TokenAccount",
+    "TokenAllocation",
+    "TokenHold",
+    "TokenHoldLot",
+    "TokenPool",
+    "TokenUsageLog",
+]

@@ -1,0 +1,24 @@
+"""Public signals, in the past tense. All are sent robustly and only after the transaction has committed.
+
+tokens_granted(sender=TokenAllocation, result=Grant)
+tokens_consumed(sender=TokenUsageLog, result=Consumption), by consume and by settle alike
+tokens_held(sender=TokenHold, result=Held) and tokens_released(sender=TokenHold, result=Release)
+tokens_refunded(sender=TokenUsageLog, result=Refund)
+tokens_subtracted(sender=TokenAccount, result=Subtraction)
+tokens_expired(sender=TokenAllocation, result=Expiry), one signal a batch
+subscriptions_synced and payments_synced(sender=the mirror's class, refs=[…]), one signal a batch
+
+A replayed call sends nothing. Results are frozen and complete: a receiver needs to read nothing again.
+"""
+
+from django.dispatch import Signal
+
+tokens_granted = Signal()
+tokens_consumed = Signal()
+tokens_held = Signal()
+tokens_released = Signal()
+tokens_refunded = Signal()
+tokens_subtracted = Signal()
+tokens_expired = Signal()
+subscriptions_synced = Signal()
+payments_synced = Signal()

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from django_token_pricing import tokens
+
+
+@shared_task(name="django_token_pricing.tokens.expire")  # type: ignore[untyped-decorator]
+def expire(*, as_of: str | None = None) -> dict[str, Any]:
+    """Book what has lapsed until `as_of` (ISO 8601), by default until now."""
+    until = parse_datetime(as_of) if as_of else None
+    result = tokens.expire(as_of=until or timezone.now())
+    return {"lots": result.lots, "tokens": result.tokens, "holds": result.holds}

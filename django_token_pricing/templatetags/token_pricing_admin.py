@@ -1,0 +1,194 @@
+"""Small markup that must be the same on each of our admin pages, and what the app's index shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import Any
+
+import django
+from django import template
+from django.db.models import QuerySet
+from django.template import Context
+from django.templatetags.static import static
+from django.urls import reverse
+from django.utils import formats, timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext, pgettext
+
+from django_token_pricing.models import (
+    AuditEvent,
+    LedgerEntry,
+    SyncCursor,
+    TokenAccount,
+    TokenAllocation,
+    TokenHold,
+    TokenPool,
+    TokenUsageLog,
+)
+
+register = template.Library()
+
+ICONS = "django_token_pricing/img/icons.svg"
+ICON_OF = {"ok": "ok", "warn": "warn", "bad": "bad", "info": "info", "idle": "idle"}
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """Decoration: the word beside it is the message."""
+    return format_html('<svg class="tp-icon" aria-hidden="true"><use href="{}#{}"/></svg>', static(ICONS), name)
+
+
+@register.inclusion_tag("django_token_pricing/admin/includes/badge.html")
+def badge(state: str, text: str, symbol: str = "") -> dict[str, str]:
+    """A state as icon, word and colour: ok, info, warn, bad or idle."""
+    return {"state": state, "text": text, "symbol": symbol or ICON_OF[state]}
+
+
+@register.simple_tag
+def key(css: str) -> SafeString:
+    """The swatch of a category or lot, by the class that fills it in the chart."""
+    return format_html('<svg class="tp-key" aria-hidden="true"><rect class="{}" width="10" height="10"/></svg>', css)
+
+
+@register.simple_tag(takes_context=True)
+def crumbs(context: Context, *, page: str, trail: Iterable[Any] = ()) -> SafeString:
+    """Home › our app › the trail › this page, as the running Django writes it: a <div> up to 6.0, then an <ol>."""
+    site = getattr(context.get("request"), "current_app", None)
+    opts = TokenAccount._meta
+    links = [(reverse("admin:index", current_app=site), _("Home"))]
+    # The index itself is under Home alone.
+    if trail:
+        url = reverse("admin:app_list", kwargs={"app_label": opts.app_label}, current_app=site)
+        links.append((url, str(opts.app_config.verbose_name)))
+        links += [(link.url, link.text) for link in trail]
+    if django.VERSION >= (6, 1):
+        items = format_html_join("\n", '<li><a href="{}">{}</a></li>', links)
+        return format_html('<ol class="breadcrumbs">{}\n<li aria-current="page">{}</li></ol>', items, page)
+    items = format_html_join("", '<a href="{}">{}</a> &rsaquo; ', links)
+    return format_html('<div class="breadcrumbs">{}{}</div>', items, page)
+
+
+@register.simple_tag
+def row_count(cl: Any) -> str:
+    """How many rows a list has, as far as they are counted."""
+    found = cl.result_count
+    text = formats.number_format(found, use_l10n=True, force_grouping=True)
+    name = cl.opts.verbose_name if found == 1 else cl.opts.verbose_name_plural
+    words = _("more than %(count)s %(name)s") if cl.is_capped else _("%(count)s %(name)s")
+    return words % {"count": text, "name": name}
+
+
+# The app's index ------------------------------------------------------------------------------------------------------
+
+MOST_COUNTED = 1_000
+SOON = timedelta(days=7)
+
+
+@dataclass(slots=True)
+class Section:
+    """A part of the back office, with the stock rows of its models and today's fact beside some."""
+
+    name: str
+    models: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _count(rows: QuerySet[Any], most: int = MOST_COUNTED) -> tuple[int, str]:
+    """How many, counted up to a cap, as a number for the grammar and as text."""
+    found = rows.order_by()[: most + 1].count()
+    text = formats.number_format(min(found, most), use_l10n=True, force_grouping=True)
+    return found, pgettext("at least", "%(count)s+") % {"count": text} if found > most else text
+
+
+def _when(moment: datetime | None) -> str:
+    if moment is None:
+        return ""
+    local = timezone.localtime(moment)
+    if local.date() == timezone.localdate():
+        return formats.date_format(local, pgettext("date format", "H:i"))
+    return formats.date_format(local, pgettext("date format", "j M Y"))
+
+
+def _accounts() -> str:
+    found, text = _count(TokenAccount.objects.all(), 10_000)
+    return ngettext("%(count)s account", "%(count)s accounts", found) % {"count": text}
+
+
+def _pools() -> str:
+    found, text = _count(TokenPool.objects.filter(is_active=True))
+    return ngettext("%(count)s active", "%(count)s active", found) % {"count": text}
+
+
+def _expiring() -> str:
+    now = timezone.now()
+    found, text = _count(TokenAllocation.objects.filter(is_open=True, expires_at__gt=now, expires_at__lte=now + SOON))
+    return ngettext("%(count)s expires within 7 days", "%(count)s expire within 7 days", found) % {"count": text}
+
+
+def _last_entry() -> str:
+    moment = LedgerEntry.objects.order_by("-pk").values_list("booked_at", flat=True).first()
+    return _("last booked %(when)s") % {"when": _when(moment)} if moment else _("nothing booked yet")
+
+
+def _last_use() -> str:
+    moment = TokenUsageLog.objects.order_by("-pk").values_list("booked_at", flat=True).first()
+    return _("last recorded %(when)s") % {"when": _when(moment)} if moment else _("nothing used yet")
+
+
+def _open_holds() -> str:
+    found, text = _count(TokenHold.objects.filter(status="open", expires_at__gt=timezone.now()))
+    return ngettext("%(count)s open", "%(count)s open", found) % {"count": text}
+
+
+def _synced(adapter: str) -> str:
+    moment = SyncCursor.objects.filter(pk=adapter).values_list("synced_at", flat=True).first()
+    return _("synced %(when)s") % {"when": _when(moment)} if moment else _("never synced")
+
+
+def _deeds() -> str:
+    today = timezone.localtime(timezone=timezone.get_default_timezone()).date()
+    start = datetime.combine(today, time.min, tzinfo=timezone.get_default_timezone())
+    found, text = _count(AuditEvent.objects.filter(at__gte=start))
+    return ngettext("%(count)s today", "%(count)s today", found) % {"count": text}
+
+
+# In the order in which people look for them. A model that is not listed comes last, under “More”.
+SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
+    (
+        gettext_lazy("Tokens"),
+        [
+            ("TokenAccount", _accounts),
+            ("TokenPool", _pools),
+            ("TokenAllocation", _expiring),
+            ("LedgerEntry", _last_entry),
+            ("TokenUsageLog", _last_use),
+            ("TokenHold", _open_holds),
+        ],
+    ),
+    (
+        gettext_lazy("Pricing"),
+        [
+            ("SubscriptionMirror", lambda: _synced("subscriptions")),
+            ("PaymentMirror", lambda: _synced("payments")),
+        ],
+    ),
+    (gettext_lazy("Security"), [("AuditEvent", _deeds)]),
+]
+
+
+@register.simple_tag
+def app_sections(app_list: list[dict[str, Any]]) -> list[Section]:
+    """The app's models in their sections, those that this person may see; a fact takes one short query."""
+    models = {model["object_name"]: model for app in app_list for model in app["models"]}
+    sections = []
+    for name, facts in SECTIONS:
+        section = Section(str(name))
+        for object_name, fact in facts:
+            if model := models.pop(object_name, None):
+                section.models.append({**model, "fact": fact() if model.get("admin_url") else ""})
+        sections.append(section)
+    sections.append(Section(pgettext("section of the index", "More"), list(models.values())))
+    return [section for section in sections if section.models]

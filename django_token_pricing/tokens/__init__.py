@@ -1,0 +1,93 @@
+"""The token ledger: give tokens to users and pools, and meter their use exactly.
+
+What this package lists is its promise; the modules inside are its own affair.
+"""
+
+from django_token_pricing.choices import Source
+from django_token_pricing.exceptions import (
+    HoldExpired,
+    IdempotencyConflict,
+    InsufficientTokens,
+    InvalidAmount,
+    InvalidKey,
+    InvalidMoment,
+    InvalidUsage,
+    LimitExceeded,
+    PoolCapReached,
+    UnknownKey,
+    UnknownOwner,
+    UnsupportedIsolation,
+)
+from django_token_pricing.tokens.balances import balance, balances, statement
+from django_token_pricing.tokens.bulk import GrantRow, grant_many
+from django_token_pricing.tokens.corrections import refund, set_balance, subtract
+from django_token_pricing.tokens.expiry import expire
+from django_token_pricing.tokens.grants import grant, rollover
+from django_token_pricing.tokens.metering import Hold, Use, consume, consume_many, hold, release, settle
+from django_token_pricing.tokens.privacy import Erasure, Pruning, erase, prune
+from django_token_pricing.tokens.reconciliation import Discrepancy, reconcile
+from django_token_pricing.tokens.recording import Recorded, record_many
+from django_token_pricing.tokens.results import (
+    Balance,
+    BulkGrant,
+    Consumption,
+    Expiry,
+    Grant,
+    Held,
+    LotShare,
+    Refund,
+    Release,
+    Subtraction,
+)
+
+__all__ = [
+    "Balance",
+    "BulkGrant",
+    "Consumption",
+    "Discrepancy",
+    "Erasure",
+    "Expiry",
+    "Grant",
+    "GrantRow",
+    "Held",
+    "Hold",
+    "HoldExpired",
+    "IdempotencyConflict",
+    "InsufficientTokens",
+    "InvalidAmount",
+    "InvalidKey",
+    "InvalidMoment",
+    "InvalidUsage",
+    "LimitExceeded",
+    "LotShare",
+    "PoolCapReached",
+    "Pruning",
+    "Recorded",
+    "Refund",
+    "Release",
+    "Source",
+    "Subtraction",
+    "UnknownKey",
+    "UnknownOwner",
+    "UnsupportedIsolation",
+    "Use",
+    "balance",
+    "balances",
+    "consume",
+    "consume_many",
+    "erase",
+    "expire",
+    "grant",
+    "grant_many",
+    "hold",
+    "prune",
+    "reconcile",
+    "record_many",
+    "refund",
+    "release",
+    "rollover",
+    "set_balance",
+    "settle",
+    "statement",
+    "subtract",
+]

@@ -1,0 +1,388 @@
+"""Granting to many: set-based on PostgreSQL, in steps elsewhere; always one transaction and one audit event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from django.core.exceptions import EmptyResultSet
+from django.db import connections, models, transaction
+from django.db.models import QuerySet
+from django.utils.translation import gettext as _
+
+from django_token_pricing import audit, signals
+from django_token_pricing.choices import EntryKind, Source, Verb
+from django_token_pricing.exceptions import (
+    IdempotencyConflict,
+    InvalidAmount,
+    InvalidMoment,
+    UnknownOwner,
+)
+from django_token_pricing.models import (
+    DEFAULT_PRIORITY,
+    AuditEvent,
+    IdempotencyKey,
+    LedgerEntry,
+    TokenAccount,
+    TokenAllocation,
+    TokenPool,
+)
+from django_token_pricing.tokens import arguments, booking
+from django_token_pricing.tokens.arguments import Owner
+from django_token_pricing.tokens.grants import Moment, Paid, Terms
+from django_token_pricing.tokens.results import BulkGrant
+from django_token_pricing.tokens.staging import Stage
+
+COLUMNS = {
+    "amount": "bigint",
+    "source": "text",
+    "priority": "smallint",
+    "starts_at": "timestamptz",
+    "expires_at": "timestamptz",
+    "paid_amount": "numeric",
+    "paid_currency": "text",
+    "key": "text",
+    "digest": "uuid",
+}
+PORTABLE_STEP = 500
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """One lot of a batch. What is None is taken from the call."""
+
+    owner: Any
+    amount: int
+    key: str | None = None
+    source: Source | str | None = None
+    priority: int | None = None
+    starts_at: Moment | None = None
+    expires_at: Moment | None = None
+    paid: Paid | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    owner: Owner
+    terms: Terms
+    key: str
+    digest: UUID | None
+
+
+Rows: TypeAlias = "Iterable[GrantRow] | QuerySet[Any]"
+
+
+def grant_many(
+    rows: Rows,
+    amount: int | None = None,
+    *,
+    source: Source | str,
+    key: str | None = None,
+    priority: int = DEFAULT_PRIORITY,
+    starts_at: Moment | None = None,
+    expires_at: Moment | None = None,
+    paid: Paid | None = None,
+    reason: str = "",
+    actor: models.Model | None = None,
+) -> BulkGrant:
+    """Give a lot to each of many owners, all or none, as one deed with one audit event.
+
+    `rows` are `GrantRow`s with an amount each, or a queryset of users, pools or accounts that all get `amount`; a
+    queryset never passes through Python on PostgreSQL. A row's own key makes that row safe to repeat; `key` does so
+    for the rows that have none (each gets "key:owner"). Rows that were granted before are counted as replayed.
+
+    `tokens_granted` is sent once, with the BulkGrant. Raises what `grant` raises.
+    """
+    if isinstance(rows, QuerySet) and rows.model is TokenAccount:
+        # A closed account has no owner to grant to.
+        rows = rows.exclude(user=None, pool=None)
+    terms = partial(Terms.of, source=source, priority=priority, starts_at=starts_at, expires_at=expires_at, paid=paid)
+    prefix, _digest = arguments.key(key)
+    using = booking.database()
+    with booking.writing(using):
+        booking.start_writing(using)
+        if connections[using].vendor == "postgresql":
+            result = _staged(rows, amount, terms, prefix, reason, actor, using)
+        else:
+            result = _stepwise(_checked(rows, amount, terms, prefix), reason, actor, using)
+        if result.granted:
+            tell = partial(signals.tokens_granted.send_robust, sender=TokenAllocation, result=result)
+            transaction.on_commit(tell, using=using)
+    return result
+
+
+def _checked(rows: Rows, amount: int | None, terms: partial[Terms], prefix: str) -> Iterator[_Checked]:
+    if isinstance(rows, QuerySet):
+        owners = rows.iterator(chunk_size=2_000)
+        rows = (GrantRow(owner, terms(amount).amount) for owner in owners)
+    for row in rows:
+        owner = arguments.owner(row.owner)
+        own = {
+            name: value
+            for name in ("source", "priority", "starts_at", "expires_at", "paid")
+            if (value := getattr(row, name)) is not None
+        }
+        key = row.key
+        if key is None and prefix:
+            key = f"{prefix}:{_named(owner)}"
+        yield _Checked(owner, terms(row.amount, **own), *arguments.key(key))
+
+
+def _named(owner: Owner) -> str:
+    return str(owner.user) if owner.pool is None else f"pool-{owner.pool}"
+
+
+def _record(count: int, tokens: int, reason: str, actor: models.Model | None, using: str) -> AuditEvent:
+    changes = {"granted": (0, tokens)}
+    return audit.record("tokens.grant_many", actor=actor, reason=reason, changes=changes, count=count, using=using)
+
+
+# On PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+def _staged(
+    rows: Rows,
+    amount: int | None,
+    terms: partial[Terms],
+    prefix: str,
+    reason: str,
+    actor: models.Model | None,
+    using: str,
+) -> BulkGrant:
+    with connections[using].cursor() as cursor:
+        stage = Stage(cursor, COLUMNS, "django_token_pricing_tokenallocation_id_seq", using)
+        if isinstance(rows, QuerySet):
+            _fill_from(stage, rows, terms(amount), prefix, using)
+        else:
+            stage.fill(_columns(_checked(rows, amount, terms, prefix), using))
+        if not stage.open_accounts():
+            (missing,) = stage.one("SELECT user_id FROM tp_stage WHERE account_id IS NULL LIMIT 1")
+            raise UnknownOwner(owner=missing)
+        stage.lock_owners()
+        replayed = _drop_known(stage)
+        (count, tokens, accounts) = stage.one(
+            "SELECT count(*), coalesce(sum(amount), 0), count(DISTINCT account_id) FROM tp_stage"
+        )
+        if not count:
+            return BulkGrant(granted=0, tokens=0, replayed=replayed, event=None)
+        event = _record(count, int(tokens), reason, actor, using)
+        _refuse_bad(stage)
+        _book(stage, event, several=accounts < count)
+    return BulkGrant(granted=count, tokens=int(tokens), replayed=replayed, event=event.pk)
+
+
+def _columns(rows: Iterator[_Checked], using: str) -> Iterator[Sequence[Any]]:
+    pools: dict[Owner, int | None] = {}
+    for row in rows:
+        terms = row.terms
+        account = None
+        if row.owner.pool is not None:
+            if row.owner not in pools:
+                pools[row.owner] = booking.account_of(row.owner, using)
+            account = pools[row.owner]
+        yield (
+            row.owner.user,
+            account,
+            terms.amount,
+            terms.source,
+            terms.priority,
+            terms.starts_at,
+            terms.expires_at,
+            terms.paid_amount,
+            terms.paid_currency,
+            row.key,
+            row.digest,
+        )
+
+
+def _fill_from(stage: Stage, rows: QuerySet[Any], terms: Terms, prefix: str, using: str) -> None:
+    column = {TokenAccount: "id", TokenPool: "pool_id"}.get(rows.model, "user_id")
+    if column == "pool_id":
+        for pk in rows.values_list("pk", flat=True):
+            booking.account_of(Owner(pool=pk), using)
+    try:
+        sql, params = rows.using(using).order_by().values("pk").query.get_compiler(using).as_sql()
+    except EmptyResultSet:
+        return
+    values = {name: getattr(terms, name) for name in COLUMNS if name not in ("key", "digest")}
+    stage.fill_from(column, sql, params, values)
+    if prefix:
+        stage.cursor.execute(
+            """
+            UPDATE tp_stage t SET key = k.key, digest = overlay(overlay(left(
+                encode(sha256(convert_to(k.key, 'UTF8')), 'hex'), 32) PLACING '5' FROM 13) PLACING '8' FROM 17)::uuid
+            FROM (SELECT s.id, %s || ':' || coalesce(s.user_id::text, 'pool-' || a.pool_id) AS key FROM tp_stage s
+                LEFT JOIN django_token_pricing_tokenaccount a ON a.id = s.account_id) k WHERE k.id = t.id
+            """,
+            [prefix],
+        )
+
+
+def _drop_known(stage: Stage) -> int:
+    """Take out the rows whose key was granted before; returns how many. Raises IdempotencyConflict."""
+    (keyed,) = stage.one("SELECT EXISTS (SELECT 1 FROM tp_stage WHERE digest IS NOT NULL)")
+    if not keyed:
+        return 0
+    found = stage.one(
+        """
+        SELECT min(t.key) FROM tp_stage t JOIN django_token_pricing_idempotencykey k ON k.digest = t.digest
+        WHERE (k.verb, k.account_id, k.amount, k.detail) IS DISTINCT FROM ('grant', t.account_id, t.amount, t.source)
+        UNION ALL
+        SELECT min(key) FROM tp_stage WHERE digest IS NOT NULL GROUP BY digest
+        HAVING count(DISTINCT (account_id, amount, source)) > 1
+        ORDER BY 1 NULLS LAST LIMIT 1
+        """
+    )
+    if found and found[0] is not None:
+        raise IdempotencyConflict(key=found[0], detail=str(Verb.GRANT.label))
+    stage.cursor.execute(
+        """
+        DELETE FROM tp_stage t WHERE EXISTS (
+            SELECT 1 FROM django_token_pricing_idempotencykey k WHERE k.digest = t.digest)
+        OR EXISTS (SELECT 1 FROM tp_stage s WHERE s.digest = t.digest AND s.id < t.id)
+        """
+    )
+    dropped: int = stage.cursor.rowcount
+    return dropped
+
+
+def _refuse_bad(stage: Stage) -> None:
+    stage.cursor.execute(
+        """
+        UPDATE tp_stage t SET starts_at = greatest(clock_timestamp(), o.booked_at + interval '1 microsecond')
+        FROM tp_owner o WHERE o.account_id = t.account_id AND t.starts_at IS NULL AND t.expires_at IS NOT NULL
+        """
+    )
+    (ends,) = stage.one("SELECT min(expires_at) FROM tp_stage WHERE expires_at <= starts_at")
+    if ends is not None:
+        raise InvalidMoment(name="expires_at", value=ends, detail=_("it lies in the past."))
+    (most,) = stage.one(
+        """
+        SELECT max(x.sum) FROM (SELECT sum(t.amount::numeric) + max(o.balance) AS sum FROM tp_stage t
+            JOIN tp_owner o ON o.account_id = t.account_id GROUP BY t.account_id) x
+        """
+    )
+    if most > arguments.MOST:
+        raise InvalidAmount(amount=int(most), detail=_("an account would hold more than can be counted."))
+
+
+def _book(stage: Stage, event: AuditEvent, *, several: bool) -> None:
+    # With one row an account, which is usual, no window has to sort them all.
+    upto = "sum(t.amount) OVER (PARTITION BY t.account_id ORDER BY t.id)" if several else "t.amount"
+    stage.cursor.execute(
+        f"""
+        WITH due AS MATERIALIZED (
+            SELECT t.*, greatest(c.now, o.booked_at + interval '1 microsecond') AS at, o.balance + {upto} AS after
+            FROM tp_stage t JOIN tp_owner o ON o.account_id = t.account_id
+            CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) c
+        ), lots AS (
+            INSERT INTO django_token_pricing_tokenallocation
+                (id, account_id, source, amount, remaining, is_open, priority, starts_at, expires_at, booked_at,
+                 paid_amount, paid_currency, key, event_id)
+            SELECT id, account_id, source, amount, amount, true, priority, coalesce(starts_at, at), expires_at, at,
+                paid_amount, paid_currency, coalesce(key, ''), %(event)s FROM due
+        ), keys AS (
+            INSERT INTO django_token_pricing_idempotencykey (digest, verb, account_id, amount, detail, booked_at)
+            SELECT digest, 'grant', account_id, amount, source, at FROM due WHERE digest IS NOT NULL
+            ON CONFLICT (digest) DO NOTHING RETURNING digest
+        ), accounts AS (
+            UPDATE django_token_pricing_tokenaccount a SET balance = x.after, booked_at = x.at
+            FROM (SELECT account_id, max(after) AS after, max(at) AS at FROM due GROUP BY account_id) x
+            WHERE a.id = x.account_id
+        ), entries AS (
+            INSERT INTO django_token_pricing_ledgerentry
+                (account_id, allocation_id, kind, amount, lot_balance, balance_after, booked_at, event_id)
+            SELECT account_id, id, 'grant', amount, amount, after, at, %(event)s FROM due
+        )
+        SELECT min(due.key) FROM due WHERE due.digest IS NOT NULL AND due.digest NOT IN (SELECT digest FROM keys)
+        """,
+        {"event": event.pk},
+    )
+    (taken,) = stage.cursor.fetchone()
+    if taken is not None:
+        # Another owner used the key at this very moment; leaving the atomic block undoes the batch.
+        raise IdempotencyConflict(key=taken, detail=str(Verb.GRANT.label))
+
+
+# Elsewhere ----------------------------------------------------------------------------------------------------------
+
+
+def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None, using: str) -> BulkGrant:
+    rows = list(given)
+    found = booking.accounts_of({row.owner for row in rows}, using)
+    accounts = {owner: account.pk for owner, account in found.items()}
+    locked = booking.lock_accounts(accounts.values(), using)
+    fresh = _fresh(rows, accounts, using)
+    tokens = sum(row.terms.amount for row in fresh)
+    replayed = len(rows) - len(fresh)
+    if not fresh:
+        return BulkGrant(granted=0, tokens=0, replayed=replayed, event=None)
+    event = _record(len(fresh), tokens, reason, actor, using)
+    now = booking.clock(using)
+    # One moment an account, fixed before the first of its rows moves it.
+    moments = {pk: max([now, *([of.booked_at + booking.TICK] if of.booked_at else [])]) for pk, of in locked.items()}
+    for step in _steps(fresh):
+        lots, entries = [], []
+        for row in step:
+            account = locked[accounts[row.owner]]
+            at = account.booked_at = moments[account.pk]
+            lot = row.terms.lot(account, at, key=row.key, event=event)
+            account.balance += lot.amount
+            lots.append(lot)
+            entries.append(
+                LedgerEntry(
+                    account=account,
+                    kind=EntryKind.GRANT,
+                    amount=lot.amount,
+                    lot_balance=lot.amount,
+                    balance_after=account.balance,
+                    booked_at=at,
+                    event=event,
+                )
+            )
+        TokenAllocation.objects.using(using).bulk_create(lots)
+        for lot, entry in zip(lots, entries, strict=True):
+            entry.allocation = lot
+        LedgerEntry.objects.using(using).bulk_create(entries)
+        IdempotencyKey.objects.using(using).bulk_create(
+            IdempotencyKey(
+                digest=row.digest,
+                verb=Verb.GRANT,
+                account_id=lot.account_id,
+                amount=lot.amount,
+                detail=lot.source,
+                booked_at=lot.booked_at,
+            )
+            for row, lot in zip(step, lots, strict=True)
+            if row.digest
+        )
+    for changed in _steps([locked[pk] for pk in sorted({accounts[row.owner] for row in fresh})]):
+        TokenAccount.objects.using(using).bulk_update(changed, ["balance", "booked_at"])
+    return BulkGrant(granted=len(fresh), tokens=tokens, replayed=replayed, event=event.pk)
+
+
+def _fresh(rows: list[_Checked], accounts: dict[Owner, int], using: str) -> list[_Checked]:
+    """The rows that were not granted before, each key once. Raises IdempotencyConflict."""
+    facts: dict[UUID, tuple[Any, ...]] = {}
+    for step in _steps([row.digest for row in rows if row.digest]):
+        known = IdempotencyKey.objects.using(using).filter(digest__in=step)
+        facts.update((key.digest, (key.verb, key.account_id, key.amount, key.detail)) for key in known)
+    fresh = []
+    for row in rows:
+        said = (Verb.GRANT.value, accounts[row.owner], row.terms.amount, row.terms.source)
+        if row.digest is None:
+            fresh.append(row)
+        elif row.digest not in facts:
+            facts[row.digest] = said
+            fresh.append(row)
+        elif facts[row.digest] != said:
+            raise IdempotencyConflict(key=row.key, detail=str(Verb.GRANT.label))
+    return fresh
+
+
+def _steps(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), PORTABLE_STEP):
+        yield items[start : start + PORTABLE_STEP]

@@ -1,0 +1,114 @@
+"""Set-based work on PostgreSQL: rows go into a temporary table in large steps, then move on in single statements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+
+from django_token_pricing.models import TokenAccount
+
+STEP = 5_000
+
+
+class Stage:
+    """The temporary table tp_stage for one batch: id (of the row to be), user_id, account_id, and declared columns.
+
+    Names of tables, columns and types in its SQL are ours or quoted by Django; values are always parameters.
+    """
+
+    def __init__(self, cursor: CursorWrapper, columns: dict[str, str], sequence: str, using: str) -> None:
+        self.cursor = cursor
+        self.user_type = str(TokenAccount._meta.get_field("user").db_type(connections[using]))
+        user = get_user_model()._meta
+        quote = connections[using].ops.quote_name
+        self.user_table, self.user_pk = quote(user.db_table), quote(str(user.pk.column))
+        self.types = columns
+        listed = "".join(f", {name} {kind}" for name, kind in columns.items())
+        cursor.execute("DROP TABLE IF EXISTS tp_stage, tp_owner")
+        cursor.execute(
+            f"CREATE TEMPORARY TABLE tp_stage (id bigint DEFAULT nextval('{sequence}'),"
+            f" user_id {self.user_type}, account_id bigint{listed}) ON COMMIT DROP"
+        )
+
+    def fill(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Rows of user key, account (of a pool), then what was declared."""
+        names = ", ".join(["user_id", "account_id", *self.types])
+        source = iter(rows)
+        # In steps, because nothing else may be asked of the connection during a COPY, and making rows may ask.
+        while step := list(islice(source, STEP)):
+            self._copy(names, step)
+        self.cursor.execute(
+            "UPDATE tp_stage t SET account_id = a.id FROM django_token_pricing_tokenaccount a"
+            " WHERE t.account_id IS NULL AND a.user_id = t.user_id"
+        )
+
+    def _copy(self, names: str, rows: list[Sequence[Any]]) -> None:
+        raw = self.cursor.cursor
+        if hasattr(raw, "copy"):
+            with raw.copy(f"COPY tp_stage ({names}) FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        else:
+            # psycopg 2 would have us write the format of COPY ourselves.
+            places = ", ".join(["%s"] * len(rows[0]))
+            self.cursor.executemany(f"INSERT INTO tp_stage ({names}) VALUES ({places})", rows)
+
+    def fill_from(self, owner_column: str, sql: str, params: Sequence[Any], values: dict[str, Any]) -> None:
+        """A row for each owner whose key a query selects, with the same values in all. The column is an account's."""
+        constants = "".join(f", %s::{self.types[name]}" for name in values)
+        names = "".join(f", {name}" for name in values)
+        user = "x.pk" if owner_column == "user_id" else "a.user_id"
+        self.cursor.execute(
+            f"INSERT INTO tp_stage (user_id, account_id{names}) SELECT {user}, a.id{constants}"
+            f" FROM ({sql}) AS x (pk) LEFT JOIN django_token_pricing_tokenaccount a ON a.{owner_column} = x.pk",
+            [*values.values(), *params],
+        )
+
+    def open_accounts(self) -> bool:
+        """Make the users' accounts that are missing; says whether every row has an account now."""
+        self.cursor.execute("SELECT EXISTS (SELECT 1 FROM tp_stage WHERE account_id IS NULL)")
+        if not self.cursor.fetchone()[0]:
+            return True
+        self.cursor.execute(
+            f"""
+            INSERT INTO django_token_pricing_tokenaccount (user_id, tier, balance, created_at)
+            SELECT u.{self.user_pk}, coalesce((
+                SELECT coalesce(nullif(m.tier, ''), m.plan_code) FROM django_token_pricing_subscriptionmirror m
+                WHERE m.user_id = u.{self.user_pk} AND m.gone_at IS NULL
+                    AND m.status IN ('trialing', 'active', 'past_due')
+                ORDER BY m.period_starts_at DESC NULLS LAST, m.id DESC LIMIT 1), ''), 0, clock_timestamp()
+            FROM {self.user_table} u
+            WHERE u.{self.user_pk} IN (SELECT user_id FROM tp_stage WHERE account_id IS NULL)
+            ON CONFLICT DO NOTHING
+            """
+        )
+        self.cursor.execute(
+            "UPDATE tp_stage t SET account_id = a.id FROM django_token_pricing_tokenaccount a"
+            " WHERE t.account_id IS NULL AND a.user_id = t.user_id"
+        )
+        self.cursor.execute("SELECT NOT EXISTS (SELECT 1 FROM tp_stage WHERE account_id IS NULL)")
+        return bool(self.cursor.fetchone()[0])
+
+    def lock_owners(self) -> None:
+        """tp_owner: the batch's accounts as they are under their locks, taken in the order that every verb keeps."""
+        self.cursor.execute("ANALYZE tp_stage")
+        self.cursor.execute(
+            """
+            CREATE TEMPORARY TABLE tp_owner ON COMMIT DROP AS
+            SELECT a.id AS account_id, a.balance, a.booked_at FROM django_token_pricing_tokenaccount a
+            WHERE a.id IN (SELECT account_id FROM tp_stage)
+            ORDER BY a.pool_id IS NOT NULL, a.id FOR NO KEY UPDATE OF a
+            """
+        )
+        self.cursor.execute("ANALYZE tp_owner")
+
+    def one(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """The single row that this answers."""
+        self.cursor.execute(sql, params)
+        row: tuple[Any, ...] = self.cursor.fetchone()
+        return row

@@ -1,0 +1,224 @@
+"""Who is in the story: staff who log in to the admin, and customers with their subscriptions, payments and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain, islice
+
+from dateutil.relativedelta import relativedelta
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import Group, Permission
+from django.db.models import Case, F, When
+from django.db.models.functions import Coalesce
+from factory.random import randgen
+
+from billing.levels import PACK
+from billing.models import Payment, Subscription
+from customers.models import User
+from demo.factories import (
+    REGIONS,
+    PaymentFactory,
+    PoolMemberFactory,
+    Region,
+    SubscriptionFactory,
+    TokenPoolFactory,
+    UserFactory,
+    some_region,
+)
+from django_token_pricing.models import PoolMember, TokenPool
+
+PASSWORD = "northwind"
+OWNER, OPERATOR, VIEWER, STRANGER = (f"{role}@example.com" for role in ("owner", "operator", "viewer", "stranger"))
+
+Level, State = Subscription.Level, Subscription.State
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Its employees share a pool, each with a subscription of their own; `share` of all customers work there."""
+
+    name: str
+    domain: str
+    country: str
+    share: float
+
+
+COMPANIES = [
+    Company("Fjordline Logistics", "fjordline.example", "NL", 0.07),
+    Company("Alder & Finch Law", "alderfinch.example", "GB", 0.05),
+    Company("Clinique Bellevue", "bellevue.example", "FR", 0.05),
+    Company("Kestrel Robotics", "kestrel.example", "DE", 0.04),
+    Company("Maison Lavande", "lavande.example", "FR", 0.03),
+]
+EMPLOYEE_LEVELS = {Level.STARTER: 60, Level.TEAM: 40}
+LEVELS_OF_OTHERS = {Level.FREE: 42, Level.STARTER: 28, Level.TEAM: 18, Level.BUSINESS: 12}
+# How many of the paying customers are in a state that is not plain running: a trait of the factory, and a share.
+TRAITS = {"trial": 0.07, "overdue": 0.05, "leaving": 0.05, "stopped": 0.07, "run_out": 0.03, "frozen": 0.02}
+MONTH = timedelta(days=30)
+
+
+def add_staff() -> User:
+    """Owner, operator, viewer, and a stranger without any permission. Answers the operator."""
+    ours = Permission.objects.filter(content_type__app_label="django_token_pricing")
+    operators = Group.objects.create(name="Token operators")
+    theirs = Permission.objects.filter(
+        content_type__app_label__in=["billing", "customers"], codename__startswith="view_"
+    )
+    operators.permissions.set([*ours.exclude(codename__startswith="delete_"), *theirs])
+    viewers = Group.objects.create(name="Token viewers")
+    viewers.permissions.set(ours.filter(codename__startswith="view_").exclude(codename="view_costs"))
+    password = make_password(PASSWORD)
+    named = {OWNER: "Nora Owner", OPERATOR: "Omar Operator", VIEWER: "Vera Viewer", STRANGER: "Stan Stranger"}
+    staff = {
+        email: UserFactory(email=email, name=name, password=password, is_staff=True, is_superuser=email == OWNER)
+        for email, name in named.items()
+    }
+    staff[OPERATOR].groups.add(operators)
+    staff[VIEWER].groups.add(viewers)
+    return staff[OPERATOR]
+
+
+def add_customers(count: int, *, since: datetime, as_of: datetime) -> list[Subscription]:
+    """`count` users with a subscription each, in every state, more of them the later it gets."""
+    places = list(islice(chain(_employees(count), _others()), count))
+    paying = [number for number, (_, level, _) in enumerate(places) if level != Level.FREE]
+    randgen.shuffle(paying)
+    traits: dict[int, str] = {}
+    for trait, share in TRAITS.items():
+        for _ in range(max(1, round(share * len(paying)))):
+            traits[paying.pop()] = trait
+
+    made = []
+    for number, (region, level, domain) in enumerate(places):
+        trait = traits.get(number, "")
+        user = UserFactory.build(
+            region=region, created_at=_joined(trait, since=since, as_of=as_of), **({"domain": domain} if domain else {})
+        )
+        seats = randgen.choice([1, 2, 3, 5, 8]) if level == Level.BUSINESS and not domain else 1
+        made.append(
+            SubscriptionFactory.build(
+                customer=user, region=region, level=level, seats=seats, as_of=as_of, **({trait: True} if trait else {})
+            )
+        )
+    _tell_apart([subscription.customer for subscription in made])
+    User.objects.bulk_create([subscription.customer for subscription in made])
+    Subscription.objects.bulk_create(made)
+    # The model stamps what is saved with the present moment; the story happened earlier.
+    over = When(state__in=[State.STOPPED, State.RUN_OUT], then=F("current_to"))
+    Subscription.objects.update(changed_at=Case(over, default=F("current_from")))
+    return made
+
+
+def add_payments(subscriptions: list[Subscription], *, since: datetime, as_of: datetime) -> list[Payment]:
+    """A payment for each month, and token packs now and then. Some bounced, were refunded or charged back."""
+    made = []
+    for subscription in subscriptions:
+        if subscription.level != Level.FREE and subscription.state != State.TRIAL:
+            made += _monthly(subscription, as_of)
+        if randgen.random() < 0.2:
+            made += _packs(subscription, as_of)
+    made = sorted((payment for payment in made if payment.due_at >= since), key=lambda payment: payment.due_at)
+    Payment.objects.bulk_create(made)
+    Payment.objects.update(changed_at=Coalesce("settled_at", "due_at"))
+    return made
+
+
+def add_pools(subscriptions: list[Subscription]) -> list[TokenPool]:
+    """A pool for each company with its employees; most have a monthly cap."""
+    pools = [TokenPoolFactory(name=company.name) for company in COMPANIES]
+    by_domain = {company.domain: pool for company, pool in zip(COMPANIES, pools, strict=True)}
+    caps = [None, 100_000, 250_000, 250_000, 500_000]
+    PoolMember.objects.bulk_create(
+        PoolMemberFactory.build(pool=pool, user=subscription.customer, monthly_cap=randgen.choice(caps))
+        for subscription in subscriptions
+        if (pool := by_domain.get(subscription.customer.email.partition("@")[2]))
+    )
+    return pools
+
+
+def _employees(count: int) -> Iterator[tuple[Region, str, str]]:
+    for company in COMPANIES:
+        region = next(region for region in REGIONS if region.country == company.country)
+        for _ in range(max(2, round(company.share * count))):
+            yield region, _one_of(EMPLOYEE_LEVELS), company.domain
+
+
+def _others() -> Iterator[tuple[Region, str, str]]:
+    while True:
+        yield some_region(), _one_of(LEVELS_OF_OTHERS), ""
+
+
+def _one_of(weights: dict[Level, int]) -> Level:
+    return randgen.choices(list(weights), list(weights.values()))[0]
+
+
+def _joined(trait: str, *, since: datetime, as_of: datetime) -> datetime:
+    if trait == "trial":
+        moment = as_of - timedelta(days=randgen.uniform(1, 13))
+        return moment.replace(microsecond=0)
+    span = as_of - since
+    if trait:
+        moment = as_of - span * randgen.uniform(0.65, 1)
+    elif randgen.random() < 0.25:
+        moment = since - 10 * MONTH * randgen.random()
+    else:
+        moment = since + span * randgen.random() ** 0.8
+    # Every month has a 28th, so periods neither overlap nor leave gaps.
+    return moment.replace(day=min(moment.day, 28), microsecond=0)
+
+
+def _tell_apart(users: list[User]) -> None:
+    taken: set[str] = set()
+    for user in users:
+        name, _, domain = user.email.partition("@")
+        number = 1
+        while user.email in taken:
+            number += 1
+            user.email = f"{name}{number}@{domain}"
+        taken.add(user.email)
+
+
+def _monthly(subscription: Subscription, as_of: datetime) -> Iterator[Payment]:
+    for number in range(1_000):
+        due_at = subscription.signed_up_at + relativedelta(months=number)
+        if due_at > subscription.current_from:
+            return
+        is_last = due_at == subscription.current_from
+        if is_last and subscription.state == State.FROZEN:
+            return
+        if is_last and subscription.state == State.OVERDUE:
+            yield _bounced(subscription, due_at)
+        elif randgen.random() < 0.03 and due_at + timedelta(days=2) < as_of:
+            yield _bounced(subscription, due_at)
+            yield PaymentFactory.build(subscription=subscription, due_at=due_at, settled_at=due_at + timedelta(days=2))
+        else:
+            payment = PaymentFactory.build(subscription=subscription, due_at=due_at)
+            luck = randgen.random()
+            if luck < 0.02:
+                payment.refunded_cents = payment.total_cents // randgen.choice([1, 2])
+            elif luck < 0.024:
+                payment.state = Payment.State.CHARGED_BACK
+            yield payment
+
+
+def _bounced(subscription: Subscription, due_at: datetime) -> Payment:
+    return PaymentFactory.build(subscription=subscription, due_at=due_at, settled_at=None, state=Payment.State.BOUNCED)
+
+
+def _packs(subscription: Subscription, as_of: datetime) -> Iterator[Payment]:
+    moment = subscription.signed_up_at + 3 * MONTH * randgen.random()
+    while moment < as_of:
+        waits = moment > as_of - timedelta(days=2)
+        yield PaymentFactory.build(
+            subscription=None,
+            payer=subscription.customer,
+            purpose=f"{PACK.tokens:,} tokens",
+            currency_code=subscription.currency_code,
+            total_cents=PACK.cents[subscription.currency_code],
+            due_at=moment,
+            state=Payment.State.WAITING if waits else Payment.State.PAID,
+            settled_at=None if waits else moment,
+        )
+        moment += 4 * MONTH * randgen.random()

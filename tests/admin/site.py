@@ -1,0 +1,86 @@
+"""The admin site as tests see it: people, addresses, and rows in every list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+from django.utils import timezone
+
+from django_token_pricing import tokens
+from django_token_pricing.models import (
+    AuditEvent,
+    LedgerEntry,
+    PaymentMirror,
+    SubscriptionMirror,
+    TokenAccount,
+    TokenAllocation,
+    TokenHold,
+    TokenPool,
+    TokenUsageLog,
+)
+from tests import world
+
+MODELS: list[type[Any]] = [
+    TokenAccount,
+    TokenPool,
+    TokenAllocation,
+    LedgerEntry,
+    TokenUsageLog,
+    TokenHold,
+    AuditEvent,
+    SubscriptionMirror,
+    PaymentMirror,
+]
+VIEW = [f"view_{model._meta.model_name}" for model in MODELS]
+# Queries that a list may take, session and user included.
+MOST_QUERIES = 12
+
+
+def staff(*codenames: str, is_staff: bool = True, is_superuser: bool = False) -> Any:
+    user = world.new_user()
+    user.is_staff, user.is_superuser = is_staff, is_superuser
+    user.save()
+    allowed = Permission.objects.filter(content_type__app_label="django_token_pricing", codename__in=codenames)
+    user.user_permissions.set(allowed)
+    return user
+
+
+def lists(model: type[Any]) -> str:
+    return reverse(f"admin:django_token_pricing_{model._meta.model_name}_changelist")
+
+
+def page(row: Any) -> str:
+    return reverse(f"admin:django_token_pricing_{row._meta.model_name}_change", args=[row.pk])
+
+
+def index() -> str:
+    return reverse("admin:app_list", args=["django_token_pricing"])
+
+
+@dataclass(frozen=True)
+class Customer:
+    user: Any
+    account: TokenAccount
+
+
+def customer(number: int = 0, *, feature: str = "chat", model: str = "gpt-4o") -> Customer:
+    """A user with a row in every list."""
+    now = timezone.now()
+    user = world.new_user()
+    key = str(uuid4())
+    tokens.grant(user, 10_000 + number, source="manual", reason="Goodwill", expires_at=now + timedelta(days=5))
+    tokens.consume(user, 100, key=f"use:{key}", feature=feature, model=model, cost=Decimal("0.25"), input_tokens=80)
+    tokens.hold(user, 50, key=f"job:{key}", feature=feature)
+    times = {"occurred_at": now, "synced_at": now}
+    SubscriptionMirror.objects.create(external_ref=f"sub-{key}", user=user, status="active", tier="team", **times)
+    PaymentMirror.objects.create(
+        external_ref=f"pay-{key}", user=user, status="succeeded", amount=9, currency="EUR", paid_at=now, **times
+    )
+    world.new_pool()
+    return Customer(user, TokenAccount.objects.get(user=user))

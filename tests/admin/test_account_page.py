@@ -1,0 +1,201 @@
+"""The page of an account says what is there, of users, pools and closed accounts, on any admin site."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.admin import AdminSite
+from django.db import connection
+from django.test import Client, RequestFactory, override_settings
+from django.test.utils import CaptureQueriesContext
+from django.urls import path, reverse
+from django.utils import timezone, translation
+
+from django_token_pricing import tokens
+from django_token_pricing.admin.tokens import TokenAccountAdmin
+from django_token_pricing.models import TokenAccount, TokenAllocation
+from tests import world
+from tests.admin import site
+
+pytestmark = pytest.mark.django_db
+
+DAY = timedelta(days=1)
+other_site = AdminSite(name="backoffice")
+other_site.register(TokenAccount, TokenAccountAdmin)
+urlpatterns = [path("admin/", AdminSite(name="admin").urls), path("backoffice/", other_site.urls)]
+
+
+def text_of(client: Client, account: TokenAccount) -> str:
+    response = client.get(site.page(account))
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+def used(user: Any, days_ago: int, amount: int, feature: str = "chat") -> None:
+    at = timezone.now() - days_ago * DAY
+    tokens.record_many([tokens.Use(user, amount, key=f"{user.pk}:{at}:{feature}", used_at=at, feature=feature)])
+
+
+def test_cards_lots_holds_use_and_entries_are_shown(owners_client: Client) -> None:
+    customer = site.customer()
+    text = text_of(owners_client, customer.account)
+    assert customer.user.get_username() in text
+    for shown in ("9,850", "balance 9,900 − held 50", "in 1 open hold", "chat · gpt-4o", "+10,000", "−100", "Goodwill"):
+        assert shown in text, shown
+    assert "the pace needs 7 full days of use; there are 0" in text
+    assert "USD 0.25" in text
+
+
+def test_it_takes_as_many_queries_for_30_of_everything_as_for_one(owners_client: Client) -> None:
+    customer = site.customer()
+    url = site.page(customer.account)
+    owners_client.get(url)
+    with CaptureQueriesContext(connection) as one:
+        owners_client.get(url)
+    for number in range(30):
+        tokens.grant(customer.user, 10 + number, source="manual", reason=f"Lot {number}")
+        tokens.consume(customer.user, 1, key=f"use:{number}", feature=f"feature {number}")
+        tokens.hold(customer.user, 1, key=f"hold:{number}")
+        used(customer.user, number, 5)
+    with CaptureQueriesContext(connection) as many:
+        response = owners_client.get(url)
+    assert len(many) == len(one)
+    assert len(one) <= 20
+    text = response.content.decode()
+    assert "6 more lots" in text
+    assert "25 more open holds" in text
+    assert "Other features" in text
+
+
+def test_lots_stand_in_burn_order_with_what_no_hold_reserves(owners_client: Client) -> None:
+    user, now = world.new_user(), timezone.now()
+    tokens.grant(user, 100, source="plan", expires_at=now + 40 * DAY)
+    tokens.grant(user, 300, source="manual")
+    tokens.grant(user, 50, source="promotion", expires_at=now + 2 * DAY)
+    tokens.grant(user, 70, source="emergency", priority=1, expires_at=now + 90 * DAY)
+    tokens.grant(user, 1_000, source="purchase", starts_at=now + DAY)
+    tokens.hold(user, 100, key="job")
+    context = owners_client.get(site.page(user.token_account)).context
+    rows = context["lots"].rows
+    assert [(row.key, row.left, row.free) for row in rows] == [
+        ("A", 70, 0),
+        ("B", 50, 20),
+        ("C", 100, 100),
+        ("D", 300, 300),
+    ]
+    assert [row.is_soon for row in rows] == [False, True, False, False]
+    assert "1,000 more start later" in context["cards"][0].note or "1k more start later" in context["cards"][0].note
+    (hold,) = context["holds"].rows
+    assert (hold.tokens, hold.lots) == ("100", "from lot A, B")
+
+
+def test_the_pace_says_how_long_it_lasts_and_what_expires_unused(owners_client: Client) -> None:
+    user, now = world.new_user(), timezone.now()
+    tokens.grant(user, 1_000, source="manual")
+    tokens.grant(user, 900, source="promotion", expires_at=now + 5 * DAY)
+    for days in range(1, 15):
+        used(user, days, 100)
+    used(user, 40, 1_000)
+    context = owners_client.get(site.page(user.token_account)).context
+    cards = {card.label: card for card in context["cards"]}
+    # Half of the 29 full days had use: 1,400 tokens in 29 days.
+    assert "48.3 a day" in cards["Lasts until"].note
+    assert (cards["Used in 30 days"].figure, cards["Used in 30 days"].strong) == ("1,400", "+40%")
+    assert "expire unused" in context["lots_note"]
+
+
+def test_an_account_whose_user_was_deleted_is_closed(owners_client: Client) -> None:
+    customer = site.customer()
+    name = customer.user.get_username()
+    customer.user.delete()
+    text = text_of(owners_client, customer.account)
+    assert f"Account {customer.account.pk}, closed" in text
+    assert "The user of this account was deleted." in text
+    assert name not in text
+    for model in site.MODELS:
+        assert owners_client.get(site.lists(model)).status_code == 200
+
+
+def test_a_pools_page_has_its_members_and_their_use(owners_client: Client) -> None:
+    member, idle = world.new_user(), world.new_user()
+    pool = world.new_pool(member, idle, cap=500)
+    tokens.grant(pool, 1_000, source="purchase")
+    tokens.consume(member, 120, key="use", feature="search")
+    tokens.hold(member, 30, key="job:9")
+    text = text_of(owners_client, pool.account)
+    assert pool.name in text
+    assert "2 members" in text
+    assert re.search(r">120</td><td class=\"num\">500<", text)
+    assert "search" in text
+    assert "job:9" in text
+    members_page = text_of(owners_client, TokenAccount.objects.get(user=member))
+    assert pool.name in members_page
+    assert "more from the pool" in members_page
+
+
+def test_an_empty_account_says_what_will_stand_there(owners_client: Client) -> None:
+    account = TokenAccount.objects.create(user=world.new_user())
+    text = text_of(owners_client, account)
+    for words in ("No live lot.", "Nothing is held.", "No use in the last 30 days.", "No entry yet."):
+        assert words in text
+
+
+def test_only_looking_is_answered(owners_client: Client) -> None:
+    account = TokenAccount.objects.create()
+    assert owners_client.post(site.page(account)).status_code == 405
+    assert owners_client.head(site.page(account)).status_code == 200
+
+
+@override_settings(ROOT_URLCONF="tests.admin.test_account_page")
+def test_it_works_on_another_admin_site(owners_client: Client) -> None:
+    customer = site.customer()
+    url = reverse(
+        "admin:django_token_pricing_tokenaccount_change", args=[customer.account.pk], current_app="backoffice"
+    )
+    assert url.startswith("/backoffice/")
+    response = owners_client.get(url)
+    text = response.content.decode()
+    assert response.status_code == 200
+    assert "/admin/" not in text.replace("/static/admin/", "")
+    # Nothing else is registered there, so nothing else is linked or shown.
+    assert "Entries are hidden." in text
+    assert (
+        owners_client.get(
+            reverse("admin:app_list", args=["django_token_pricing"], current_app="backoffice")
+        ).status_code
+        == 200
+    )
+
+
+def test_numbers_and_dates_follow_the_readers_language(owners_client: Client) -> None:
+    customer = site.customer()
+    with translation.override("de"):
+        text = owners_client.get(site.page(customer.account), headers={"accept-language": "de"}).content.decode()
+    assert "9.850" in text
+
+
+def test_moments_are_shown_in_the_readers_zone(rf: RequestFactory, owner: Any) -> None:
+    customer = site.customer()
+    request = rf.get("/")
+    request.user = owner
+    from django.contrib import admin
+
+    page = admin.site.get_model_admin(TokenAccount)
+    with timezone.override("Pacific/Auckland"):
+        response: Any = page.change_view(request, str(customer.account.pk))
+        response.render()
+        local = timezone.localtime(TokenAllocation.objects.get().booked_at)
+        assert f"{local:%H:%M:%S}" in response.content.decode()
+        assert "Times in Pacific/Auckland" in response.content.decode()
+
+
+def test_breadcrumbs_are_those_of_the_running_django(owners_client: Client) -> None:
+    import django
+
+    text = text_of(owners_client, site.customer().account)
+    crumbs = re.findall(r'<(ol|div) class="breadcrumbs">', text)
+    assert crumbs == (["ol"] if django.VERSION >= (6, 1) else ["div"])
+    assert reverse("admin:app_list", args=["django_token_pricing"]) in text

@@ -1,0 +1,76 @@
+"""What `manage.py check` says of a host's settings."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+
+from django_token_pricing import conf
+
+
+class HalfAnAdapter:
+    def events(self) -> None: ...
+
+
+def found(**kwargs: Any) -> dict[str, str]:
+    messages = [message for message in run_checks(**kwargs) if message.id.startswith("django_token_pricing")]
+    assert all(message.hint for message in messages)
+    return {message.id.rpartition(".")[2]: f"{message.msg} {message.hint}" for message in messages}
+
+
+def test_a_sound_host_hears_nothing() -> None:
+    assert found() == {}
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one(settings: Any) -> None:
+    settings.TOKEN_PRICING = {"HOLD_TIMOUT": timedelta(minutes=1)}
+    assert "HOLD_TIMEOUT" in found()["E001"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"HOLD_TIMEOUT": 900}, {"HOLD_TIMEOUT": timedelta(0)}, {"LEDGER_PATH": "fast"}, "auto"]
+)
+def test_a_value_of_the_wrong_kind_is_an_error(settings: Any, given: Any) -> None:
+    settings.TOKEN_PRICING = given
+    assert "E002" in found()
+
+
+@pytest.mark.parametrize("path", ["tests.nowhere.Adapter", "tests.test_checks.HalfAnAdapter"])
+def test_an_adapter_that_cannot_serve_is_an_error(settings: Any, path: str) -> None:
+    settings.TOKEN_PRICING = {"SUBSCRIPTION_ADAPTER": path}
+    assert path.rpartition(".")[2] in found()["E003"] or "imported" in found()["E003"]
+
+
+def test_atomic_requests_are_warned_of(settings: Any) -> None:
+    settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
+    try:
+        assert "locked" in found()["W006"]
+    finally:
+        settings.DATABASES["default"]["ATOMIC_REQUESTS"] = False
+
+
+def test_naive_times_are_an_error(settings: Any) -> None:
+    settings.USE_TZ = False
+    assert "USE_TZ" in found()["E008"]
+
+
+def test_missing_schedules_are_warned_of(settings: Any) -> None:
+    settings.CELERY_BEAT_SCHEDULE = {}
+    assert "django_token_pricing.tokens.expire" in found()["W001"]
+
+
+def test_users_on_another_database_are_an_error(settings: Any) -> None:
+    settings.DATABASE_ROUTERS = ["tests.test_checks.Apart"]
+    assert "other" in found()["E006"]
+
+
+class Apart:
+    def db_for_write(self, model: Any, **hints: Any) -> str | None:
+        return "other" if model._meta.app_label == "django_token_pricing" else None
+
+
+def test_settings_are_read_anew(settings: Any) -> None:
+    assert timedelta(minutes=15) == conf.current().HOLD_TIMEOUT
+    settings.TOKEN_PRICING = {"HOLD_TIMEOUT": timedelta(minutes=1)}
+    assert timedelta(minutes=1) == conf.current().HOLD_TIMEOUT
