@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import F, Sum
+from django.db.models import F, OuterRef, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone as django_timezone
 from django.utils.translation import gettext as _
 
@@ -37,7 +38,10 @@ from django_token_pricing.models import (
 )
 from django_token_pricing.tokens.arguments import MOST, Owner
 
+T = TypeVar("T")
+
 TICK = timedelta(microseconds=1)
+STEP = 500
 BEGINNING = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
 
@@ -96,21 +100,11 @@ def lock(owner: Owner, using: str) -> TokenAccount:
     """The owner's account, locked; made when missing. Raises UnknownOwner."""
     account = _locked(using, **owner.lookup)
     if account is None:
-        _open_account(owner, using)
+        _open_accounts([owner], using)
         account = _locked(using, **owner.lookup)
     if account is None:
         raise UnknownOwner(owner=owner.user if owner.pool is None else owner.pool)
     return account
-
-
-def account_of(owner: Owner, using: str) -> int | None:
-    """The number of the owner's account, made when missing; None where there is no such owner."""
-    numbers = TokenAccount.objects.using(using).filter(**owner.lookup).values_list("pk", flat=True)
-    found = numbers.first()
-    if found is None:
-        _open_account(owner, using)
-        found = numbers.first()
-    return found
 
 
 def accounts_of(owners: Iterable[Owner], using: str) -> dict[Owner, TokenAccount]:
@@ -118,24 +112,31 @@ def accounts_of(owners: Iterable[Owner], using: str) -> dict[Owner, TokenAccount
     missing = set(owners)
     found: dict[Owner, TokenAccount] = {}
     for _round in range(2):
-        for step in _steps([owner.user for owner in missing if owner.pool is None]):
+        users, pools = _split(missing)
+        for step in steps(users):
             rows = TokenAccount.objects.using(using).filter(user__in=step)
             found.update((Owner(user=row.user_id), row) for row in rows)
-        for step in _steps([owner.pool for owner in missing if owner.pool is not None]):
+        for step in steps(pools):
             rows = TokenAccount.objects.using(using).filter(pool__in=step)
             found.update((Owner(pool=row.pool_id), row) for row in rows)
         missing -= set(found)
-        for owner in missing:
-            _open_account(owner, using)
+        if missing:
+            _open_accounts(missing, using)
     if missing:
         raise UnknownOwner(owner=next(iter(missing)))
     return found
 
 
-def _steps(items: list[Any]) -> Iterator[list[Any]]:
+def _split(owners: Iterable[Owner]) -> tuple[list[Any], list[int]]:
+    """The keys of the users and those of the pools among the owners, each in order."""
+    users = sorted(owner.user for owner in owners if owner.pool is None)
+    return users, sorted(owner.pool for owner in owners if owner.pool is not None)
+
+
+def steps(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """SQLite takes few parameters a statement."""
-    for start in range(0, len(items), 500):
-        yield items[start : start + 500]
+    for start in range(0, len(items), STEP):
+        yield items[start : start + STEP]
 
 
 def lock_account(pk: int, using: str) -> TokenAccount:
@@ -150,7 +151,7 @@ def lock_accounts(pks: Iterable[int], using: str) -> dict[int, TokenAccount]:
     numbers = sorted(set(pks))
     rows: dict[int, TokenAccount] = {}
     for of_pools in (False, True):
-        for step in _steps(numbers):
+        for step in steps(numbers):
             wanted = TokenAccount.objects.using(using).filter(pk__in=step, pool__isnull=not of_pools).order_by("pk")
             if connections[using].features.has_select_for_update:
                 wanted = wanted.select_for_update(no_key=_no_key(using))
@@ -172,16 +173,21 @@ def _locked(using: str, **lookup: Any) -> TokenAccount | None:
     return wanted.first()
 
 
-def _open_account(owner: Owner, using: str) -> None:
-    if owner.pool is not None:
-        exists = TokenPool.objects.using(using).filter(pk=owner.pool).exists()
-        tier = ""
-    else:
-        exists = get_user_model()._base_manager.using(using).filter(pk=owner.user).exists()
-        tier = SubscriptionMirror.objects.using(using).filter(user=owner.user).tiers().first() or ""
-    if exists:
-        account = TokenAccount(**owner.lookup, tier=tier)
-        TokenAccount.objects.using(using).bulk_create([account], ignore_conflicts=True)
+def _open_accounts(owners: Iterable[Owner], using: str) -> None:
+    """Make the accounts that are missing, in the database's own order: who makes the same ones waits, no more."""
+    users, pools = _split(owners)
+    live = SubscriptionMirror.objects.using(using).filter(user=OuterRef("pk")).tiers()
+    for step in steps(users):
+        found = get_user_model()._base_manager.using(using).filter(pk__in=step).order_by("pk")
+        tiers = found.values_list("pk", Coalesce(Subquery(live[:1]), Value("")))
+        _make(using, (TokenAccount(user_id=pk, tier=tier) for pk, tier in tiers))
+    for step in steps(pools):
+        known = TokenPool.objects.using(using).filter(pk__in=step).order_by("pk").values_list("pk", flat=True)
+        _make(using, (TokenAccount(pool_id=pk) for pk in known))
+
+
+def _make(using: str, accounts: Iterable[TokenAccount]) -> None:
+    TokenAccount.objects.using(using).bulk_create(accounts, ignore_conflicts=True)
 
 
 def clock(using: str) -> datetime:
@@ -325,3 +331,17 @@ def remember(digest: UUID | None, key: str, using: str, **facts: Any) -> None:
             IdempotencyKey.objects.using(using).create(digest=digest, **facts)
     except IntegrityError:
         raise IdempotencyConflict(key=key, detail=str(Verb(facts["verb"]).label)) from None
+
+
+def remember_many(keys: Sequence[tuple[str, IdempotencyKey]], using: str) -> None:
+    """Store the keys of a batch, each with its text. Raises IdempotencyConflict if another owner just took one."""
+    try:
+        with transaction.atomic(using=using):
+            IdempotencyKey.objects.using(using).bulk_create(row for _text, row in keys)
+    except IntegrityError:
+        digests = [row.digest for _text, row in keys]
+        taken = set(IdempotencyKey.objects.using(using).filter(digest__in=digests).values_list("digest", flat=True))
+        for text, row in keys:
+            if row.digest in taken:
+                raise IdempotencyConflict(key=text, detail=row.get_verb_display()) from None
+        raise

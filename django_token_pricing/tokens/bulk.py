@@ -19,7 +19,6 @@ from django_token_pricing.exceptions import (
     IdempotencyConflict,
     InvalidAmount,
     InvalidMoment,
-    UnknownOwner,
 )
 from django_token_pricing.models import (
     DEFAULT_PRIORITY,
@@ -47,7 +46,6 @@ COLUMNS = {
     "key": "text",
     "digest": "uuid",
 }
-PORTABLE_STEP = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +155,8 @@ def _staged(
         if isinstance(rows, QuerySet):
             _fill_from(stage, rows, terms(amount), prefix, using)
         else:
-            stage.fill(_columns(_checked(rows, amount, terms, prefix), using))
-        if not stage.open_accounts():
-            (missing,) = stage.one("SELECT user_id FROM tp_stage WHERE account_id IS NULL LIMIT 1")
-            raise UnknownOwner(owner=missing)
+            stage.fill(map(_columns, _checked(rows, amount, terms, prefix)))
+        stage.open_accounts()
         stage.lock_owners()
         replayed = _drop_known(stage)
         (count, tokens, accounts) = stage.one(
@@ -174,35 +170,25 @@ def _staged(
     return BulkGrant(granted=count, tokens=int(tokens), replayed=replayed, event=event.pk)
 
 
-def _columns(rows: Iterator[_Checked], using: str) -> Iterator[Sequence[Any]]:
-    pools: dict[Owner, int | None] = {}
-    for row in rows:
-        terms = row.terms
-        account = None
-        if row.owner.pool is not None:
-            if row.owner not in pools:
-                pools[row.owner] = booking.account_of(row.owner, using)
-            account = pools[row.owner]
-        yield (
-            row.owner.user,
-            account,
-            terms.amount,
-            terms.source,
-            terms.priority,
-            terms.starts_at,
-            terms.expires_at,
-            terms.paid_amount,
-            terms.paid_currency,
-            row.key,
-            row.digest,
-        )
+def _columns(row: _Checked) -> Sequence[Any]:
+    terms = row.terms
+    return (
+        row.owner.user,
+        row.owner.pool,
+        terms.amount,
+        terms.source,
+        terms.priority,
+        terms.starts_at,
+        terms.expires_at,
+        terms.paid_amount,
+        terms.paid_currency,
+        row.key,
+        row.digest,
+    )
 
 
 def _fill_from(stage: Stage, rows: QuerySet[Any], terms: Terms, prefix: str, using: str) -> None:
     column = {TokenAccount: "id", TokenPool: "pool_id"}.get(rows.model, "user_id")
-    if column == "pool_id":
-        for pk in rows.values_list("pk", flat=True):
-            booking.account_of(Owner(pool=pk), using)
     try:
         sql, params = rows.using(using).order_by().values("pk").query.get_compiler(using).as_sql()
     except EmptyResultSet:
@@ -214,11 +200,13 @@ def _fill_from(stage: Stage, rows: QuerySet[Any], terms: Terms, prefix: str, usi
             """
             UPDATE tp_stage t SET key = k.key, digest = overlay(overlay(left(
                 encode(sha256(convert_to(k.key, 'UTF8')), 'hex'), 32) PLACING '5' FROM 13) PLACING '8' FROM 17)::uuid
-            FROM (SELECT s.id, %s || ':' || coalesce(s.user_id::text, 'pool-' || a.pool_id) AS key FROM tp_stage s
-                LEFT JOIN django_token_pricing_tokenaccount a ON a.id = s.account_id) k WHERE k.id = t.id
+            FROM (SELECT s.id, %s || ':' || coalesce(s.user_id::text, 'pool-' || s.pool_id) AS key FROM tp_stage s) k
+            WHERE k.id = t.id
             """,
             [prefix],
         )
+        (longest,) = stage.one("SELECT (SELECT key FROM tp_stage ORDER BY length(key) DESC LIMIT 1)")
+        arguments.key(longest)
 
 
 def _drop_known(stage: Stage) -> int:
@@ -324,7 +312,7 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
     now = booking.clock(using)
     # One moment an account, fixed before the first of its rows moves it.
     moments = {pk: max([now, *([of.booked_at + booking.TICK] if of.booked_at else [])]) for pk, of in locked.items()}
-    for step in _steps(fresh):
+    for step in booking.steps(fresh):
         lots, entries = [], []
         for row in step:
             account = locked[accounts[row.owner]]
@@ -347,19 +335,23 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
         for lot, entry in zip(lots, entries, strict=True):
             entry.allocation = lot
         LedgerEntry.objects.using(using).bulk_create(entries)
-        IdempotencyKey.objects.using(using).bulk_create(
-            IdempotencyKey(
-                digest=row.digest,
-                verb=Verb.GRANT,
-                account_id=lot.account_id,
-                amount=lot.amount,
-                detail=lot.source,
-                booked_at=lot.booked_at,
+        keys = [
+            (
+                row.key,
+                IdempotencyKey(
+                    digest=row.digest,
+                    verb=Verb.GRANT,
+                    account_id=lot.account_id,
+                    amount=lot.amount,
+                    detail=lot.source,
+                    booked_at=lot.booked_at,
+                ),
             )
             for row, lot in zip(step, lots, strict=True)
             if row.digest
-        )
-    for changed in _steps([locked[pk] for pk in sorted({accounts[row.owner] for row in fresh})]):
+        ]
+        booking.remember_many(keys, using)
+    for changed in booking.steps([locked[pk] for pk in sorted({accounts[row.owner] for row in fresh})]):
         TokenAccount.objects.using(using).bulk_update(changed, ["balance", "booked_at"])
     return BulkGrant(granted=len(fresh), tokens=tokens, replayed=replayed, event=event.pk)
 
@@ -367,7 +359,7 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
 def _fresh(rows: list[_Checked], accounts: dict[Owner, int], using: str) -> list[_Checked]:
     """The rows that were not granted before, each key once. Raises IdempotencyConflict."""
     facts: dict[UUID, tuple[Any, ...]] = {}
-    for step in _steps([row.digest for row in rows if row.digest]):
+    for step in booking.steps([row.digest for row in rows if row.digest]):
         known = IdempotencyKey.objects.using(using).filter(digest__in=step)
         facts.update((key.digest, (key.verb, key.account_id, key.amount, key.detail)) for key in known)
     fresh = []
@@ -381,8 +373,3 @@ def _fresh(rows: list[_Checked], accounts: dict[Owner, int], using: str) -> list
         elif facts[row.digest] != said:
             raise IdempotencyConflict(key=row.key, detail=str(Verb.GRANT.label))
     return fresh
-
-
-def _steps(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), PORTABLE_STEP):
-        yield items[start : start + PORTABLE_STEP]

@@ -143,11 +143,14 @@ def consume_many(uses: Iterable[Use]) -> list[Consumption]:
 
 
 def _lock_owners(uses: list[Use], using: str) -> dict[Owner, tuple[int, int]]:
-    """Lock the owners' accounts; says in which order to book, so that pools too are met in the order of the locks."""
-    owners = {use.owner for use in uses}
-    pks = {owner: account.pk for owner, account in booking.accounts_of(owners, using).items()}
-    booking.lock_accounts(pks.values(), using)
-    members = PoolMember.objects.using(using).filter(user__in=[owner.user for owner in owners if owner.pool is None])
+    """Lock the users' accounts; says in which order to book, so that pools are locked after them and in their order.
+
+    A pool is met as the owner of a use or through a member who draws on it, so both are sorted by its account.
+    """
+    pks = {owner: account.pk for owner, account in booking.accounts_of({use.owner for use in uses}, using).items()}
+    users = {owner.user: pk for owner, pk in pks.items() if owner.pool is None}
+    booking.lock_accounts(users.values(), using)
+    members = PoolMember.objects.using(using).filter(user__in=users)
     pools = dict(members.values_list("user", "pool__account"))
     return {owner: (pools.get(owner.user) or 0 if owner.pool is None else pk, pk) for owner, pk in pks.items()}
 

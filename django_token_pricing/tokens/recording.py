@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
+from uuid import UUID
 
 from django.db import connections, transaction
 
 from django_token_pricing.choices import Verb
-from django_token_pricing.exceptions import IdempotencyConflict, UnknownOwner
+from django_token_pricing.exceptions import IdempotencyConflict
 from django_token_pricing.models import IdempotencyKey, TokenUsageLog
 from django_token_pricing.tokens import booking
-from django_token_pricing.tokens.arguments import Owner
 from django_token_pricing.tokens.metering import Use
 from django_token_pricing.tokens.staging import Stage
 
@@ -31,7 +30,6 @@ COLUMNS = {
     "cost": "numeric",
     "metadata": "jsonb",
 }
-STEP = 5_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +46,25 @@ def record_many(uses: Iterable[Use]) -> Recorded:
     Raises IdempotencyConflict, UnknownOwner.
     """
     using = booking.database()
-    source = iter(uses)
-    recorded = replayed = 0
-    step_of = _staged if connections[using].vendor == "postgresql" else _stepwise
     with transaction.atomic(using=using):
         booking.start_writing(using)
-        while step := list(islice(source, STEP)):
-            stored = step_of(step, using)
-            recorded += stored
-            replayed += len(step) - stored
-    return Recorded(recorded=recorded, replayed=replayed)
+        if connections[using].vendor == "postgresql":
+            return _staged(uses, using)
+        return _stepwise(list(uses), using)
 
 
-def _staged(uses: list[Use], using: str) -> int:
+def _staged(uses: Iterable[Use], using: str) -> Recorded:
     with connections[using].cursor() as cursor:
         stage = Stage(cursor, COLUMNS, "django_token_pricing_tokenusagelog_id_seq", using)
-        stage.fill(_columns(uses, using))
-        if not stage.open_accounts():
-            (missing,) = stage.one("SELECT user_id FROM tp_stage WHERE account_id IS NULL LIMIT 1")
-            raise UnknownOwner(owner=missing)
+        stage.fill(map(_columns, uses))
+        stage.open_accounts()
+        # In an order of their own: two batches with keys in common wait for each other, and never in a ring.
         cursor.execute(
             """
             INSERT INTO django_token_pricing_idempotencykey
                 (digest, verb, account_id, amount, detail, booked_at, usage_id)
             SELECT digest, 'record', account_id, amount, '', clock_timestamp(), id FROM tp_stage
-            WHERE digest IS NOT NULL ORDER BY id ON CONFLICT (digest) DO NOTHING
+            WHERE digest IS NOT NULL ORDER BY digest, id ON CONFLICT (digest) DO NOTHING
             """
         )
         (other,) = stage.one(
@@ -100,42 +92,37 @@ def _staged(uses: list[Use], using: str) -> int:
             """
         )
         stored: int = cursor.rowcount
-    return stored
+        (given,) = stage.one("SELECT count(*) FROM tp_stage")
+    return Recorded(recorded=stored, replayed=given - stored)
 
 
-def _columns(uses: list[Use], using: str) -> Iterator[tuple[Any, ...]]:
-    pools: dict[Owner, int | None] = {}
-    for use in uses:
-        account = None
-        if use.owner.pool is not None:
-            if use.owner not in pools:
-                pools[use.owner] = booking.account_of(use.owner, using)
-            account = pools[use.owner]
-        facts = use.usage
-        yield (
-            use.owner.user,
-            account,
-            use.amount,
-            use.key,
-            use.digest,
-            facts.used_at,
-            facts.model,
-            facts.feature,
-            facts.input_tokens,
-            facts.output_tokens,
-            facts.cached_tokens,
-            facts.cost,
-            None if facts.metadata is None else json.dumps(facts.metadata),
-        )
+def _columns(use: Use) -> tuple[Any, ...]:
+    facts = use.usage
+    return (
+        use.owner.user,
+        use.owner.pool,
+        use.amount,
+        use.key,
+        use.digest,
+        facts.used_at,
+        facts.model,
+        facts.feature,
+        facts.input_tokens,
+        facts.output_tokens,
+        facts.cached_tokens,
+        facts.cost,
+        None if facts.metadata is None else json.dumps(facts.metadata),
+    )
 
 
-def _stepwise(uses: list[Use], using: str) -> int:
+def _stepwise(uses: list[Use], using: str) -> Recorded:
     accounts = booking.accounts_of({use.owner for use in uses}, using)
-    digests = [use.digest for use in uses if use.digest]
-    known = {
-        key.digest: (key.verb, key.account_id, key.amount)
-        for key in IdempotencyKey.objects.using(using).filter(digest__in=digests)
-    }
+    # No balance moves, but whoever brings the same uses must wait here to find their keys.
+    booking.lock_accounts((account.pk for account in accounts.values()), using)
+    known: dict[UUID, tuple[Any, ...]] = {}
+    for digests in booking.steps([use.digest for use in uses if use.digest]):
+        found = IdempotencyKey.objects.using(using).filter(digest__in=digests)
+        known.update((key.digest, (key.verb, key.account_id, key.amount)) for key in found)
     fresh = []
     for use in uses:
         said = (Verb.RECORD.value, accounts[use.owner].pk, use.amount)
@@ -146,24 +133,28 @@ def _stepwise(uses: list[Use], using: str) -> int:
         elif known[use.digest] != said:
             raise IdempotencyConflict(key=use.key, detail=str(Verb.RECORD.label))
     now = booking.clock(using)
-    rows = [
-        TokenUsageLog(
-            account=accounts[use.owner],
-            amount=use.amount,
-            is_charged=False,
-            tier=accounts[use.owner].tier,
-            key=use.key,
-            booked_at=now,
-            **{"used_at": now, **use.usage.given()},
-        )
-        for use in fresh
-    ]
-    TokenUsageLog.objects.using(using).bulk_create(rows)
-    IdempotencyKey.objects.using(using).bulk_create(
-        IdempotencyKey(
-            digest=use.digest, verb=Verb.RECORD, account_id=row.account_id, amount=use.amount, booked_at=now, usage=row
-        )
-        for use, row in zip(fresh, rows, strict=True)
-        if use.digest
-    )
-    return len(fresh)
+    for step in booking.steps(fresh):
+        rows = [
+            TokenUsageLog(
+                account=accounts[use.owner],
+                amount=use.amount,
+                is_charged=False,
+                tier=accounts[use.owner].tier,
+                key=use.key,
+                booked_at=now,
+                **{"used_at": now, **use.usage.given()},
+            )
+            for use in step
+        ]
+        TokenUsageLog.objects.using(using).bulk_create(rows)
+        facts = {"verb": Verb.RECORD, "booked_at": now}
+        keys = [
+            (
+                use.key,
+                IdempotencyKey(digest=use.digest, account_id=row.account_id, amount=use.amount, usage=row, **facts),
+            )
+            for use, row in zip(step, rows, strict=True)
+            if use.digest
+        ]
+        booking.remember_many(keys, using)
+    return Recorded(recorded=len(fresh), replayed=len(uses) - len(fresh))

@@ -10,13 +10,16 @@ from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
+from django_token_pricing.exceptions import UnknownOwner
 from django_token_pricing.models import TokenAccount
 
 STEP = 5_000
 
 
 class Stage:
-    """The temporary table tp_stage for one batch: id (of the row to be), user_id, account_id, and declared columns.
+    """The temporary table tp_stage for one batch: id (of the row to be), whose it is, and declared columns.
+
+    user_id or pool_id says whose, account_id is found by them.
 
     Names of tables, columns and types in its SQL are ours or quoted by Django; values are always parameters.
     """
@@ -32,20 +35,17 @@ class Stage:
         cursor.execute("DROP TABLE IF EXISTS tp_stage, tp_owner")
         cursor.execute(
             f"CREATE TEMPORARY TABLE tp_stage (id bigint DEFAULT nextval('{sequence}'),"
-            f" user_id {self.user_type}, account_id bigint{listed}) ON COMMIT DROP"
+            f" user_id {self.user_type}, pool_id bigint, account_id bigint{listed}) ON COMMIT DROP"
         )
 
     def fill(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows of user key, account (of a pool), then what was declared."""
-        names = ", ".join(["user_id", "account_id", *self.types])
+        """Rows of a user's key or else a pool's, then what was declared."""
+        names = ", ".join(["user_id", "pool_id", *self.types])
         source = iter(rows)
         # In steps, because nothing else may be asked of the connection during a COPY, and making rows may ask.
         while step := list(islice(source, STEP)):
             self._copy(names, step)
-        self.cursor.execute(
-            "UPDATE tp_stage t SET account_id = a.id FROM django_token_pricing_tokenaccount a"
-            " WHERE t.account_id IS NULL AND a.user_id = t.user_id"
-        )
+        self._find_accounts()
 
     def _copy(self, names: str, rows: list[Sequence[Any]]) -> None:
         raw = self.cursor.cursor
@@ -62,18 +62,17 @@ class Stage:
         """A row for each owner whose key a query selects, with the same values in all. The column is an account's."""
         constants = "".join(f", %s::{self.types[name]}" for name in values)
         names = "".join(f", {name}" for name in values)
-        user = "x.pk" if owner_column == "user_id" else "a.user_id"
+        owner = {"user_id": "x.pk, NULL", "pool_id": "NULL, x.pk", "id": "a.user_id, a.pool_id"}[owner_column]
         self.cursor.execute(
-            f"INSERT INTO tp_stage (user_id, account_id{names}) SELECT {user}, a.id{constants}"
+            f"INSERT INTO tp_stage (user_id, pool_id, account_id{names}) SELECT {owner}, a.id{constants}"
             f" FROM ({sql}) AS x (pk) LEFT JOIN django_token_pricing_tokenaccount a ON a.{owner_column} = x.pk",
             [*values.values(), *params],
         )
 
-    def open_accounts(self) -> bool:
-        """Make the users' accounts that are missing; says whether every row has an account now."""
-        self.cursor.execute("SELECT EXISTS (SELECT 1 FROM tp_stage WHERE account_id IS NULL)")
-        if not self.cursor.fetchone()[0]:
-            return True
+    def open_accounts(self) -> None:
+        """Make the accounts that are missing, in one order whatever the batch's. Raises UnknownOwner."""
+        if self._unknown_owner() is None:
+            return
         self.cursor.execute(
             f"""
             INSERT INTO django_token_pricing_tokenaccount (user_id, tier, balance, created_at)
@@ -84,15 +83,34 @@ class Stage:
                 ORDER BY m.period_starts_at DESC NULLS LAST, m.id DESC LIMIT 1), ''), 0, clock_timestamp()
             FROM {self.user_table} u
             WHERE u.{self.user_pk} IN (SELECT user_id FROM tp_stage WHERE account_id IS NULL)
-            ON CONFLICT DO NOTHING
+            ORDER BY u.{self.user_pk} ON CONFLICT DO NOTHING
             """
         )
         self.cursor.execute(
-            "UPDATE tp_stage t SET account_id = a.id FROM django_token_pricing_tokenaccount a"
-            " WHERE t.account_id IS NULL AND a.user_id = t.user_id"
+            """
+            INSERT INTO django_token_pricing_tokenaccount (pool_id, tier, balance, created_at)
+            SELECT p.id, '', 0, clock_timestamp() FROM django_token_pricing_tokenpool p
+            WHERE p.id IN (SELECT pool_id FROM tp_stage WHERE account_id IS NULL)
+            ORDER BY p.id ON CONFLICT DO NOTHING
+            """
         )
-        self.cursor.execute("SELECT NOT EXISTS (SELECT 1 FROM tp_stage WHERE account_id IS NULL)")
-        return bool(self.cursor.fetchone()[0])
+        self._find_accounts()
+        unknown = self._unknown_owner()
+        if unknown is not None:
+            raise UnknownOwner(owner=unknown)
+
+    def _find_accounts(self) -> None:
+        for owner in ("user_id", "pool_id"):
+            self.cursor.execute(
+                "UPDATE tp_stage t SET account_id = a.id FROM django_token_pricing_tokenaccount a"
+                f" WHERE t.account_id IS NULL AND a.{owner} = t.{owner}"
+            )
+
+    def _unknown_owner(self) -> Any:
+        (unknown,) = self.one(
+            "SELECT (SELECT coalesce(user_id::text, pool_id::text) FROM tp_stage WHERE account_id IS NULL LIMIT 1)"
+        )
+        return unknown
 
     def lock_owners(self) -> None:
         """tp_owner: the batch's accounts as they are under their locks, taken in the order that every verb keeps."""

@@ -6,6 +6,8 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.db import connection
@@ -57,16 +59,22 @@ def killed_somewhere(path: str, series: str, environment: dict[str, str], chance
     return int(last)
 
 
-def wait_for_the_dead() -> None:
+def sessions() -> set[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'"
+        )
+        return {pid for (pid,) in cursor.fetchall()}
+
+
+@contextmanager
+def until_the_dead_are_gone() -> Iterator[None]:
     """The server finishes or undoes what the killed process had begun."""
+    before = sessions()
+    yield
     for _ in range(200):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-                " AND backend_type = 'client backend'"
-            )
-            if cursor.fetchone()[0] == 0:
-                return
+        if sessions() <= before:
+            return
         time.sleep(0.05)
     raise AssertionError("the killed process's connection is still there")
 
@@ -83,8 +91,8 @@ def test_what_a_killed_process_began_is_done_exactly_once(
         chance = random.Random(f"{path}:{seed}")
         series = f"{path}{seed}"
         for _ in range(KILLS):
-            reached.add(killed_somewhere(path, series, child_environment, chance))
-            wait_for_the_dead()
+            with until_the_dead_are_gone():
+                reached.add(killed_somewhere(path, series, child_environment, chance))
             assert list(tokens.reconcile()) == []
         for deed in worker.deeds(series, users):
             deed()
