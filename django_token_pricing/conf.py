@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings as django_settings
 
@@ -34,12 +35,17 @@ class Settings:
 
 
 def current() -> Settings:
-    """The settings as they are now: read anew each time, so overridden settings count at once.
+    """The settings as they are now: overridden settings count at once. The host's dict is replaced, never changed.
 
     Unknown keys are left to the system checks, which name the nearest known one.
     """
-    given = getattr(django_settings, "TOKEN_PRICING", {})
-    return Settings(**{name: given[name] for name in _NAMES if name in given})
+    global _last
+    given = getattr(django_settings, "TOKEN_PRICING", _NOTHING)
+    if given is not _last[0]:
+        _last = given, Settings(**{name: given[name] for name in _NAMES if name in given})
+    return _last[1]
 
 
 _NAMES = tuple(entry.name for entry in fields(Settings))
+_NOTHING: dict[str, Any] = {}
+_last: tuple[dict[str, Any], Settings] = (_NOTHING, Settings())

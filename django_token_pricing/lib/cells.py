@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 
-from django_token_pricing.lib.sheets import SheetError, gettext_noop
+from django_token_pricing.lib.rows import SheetError, gettext_noop
 
 MOST_DIGITS = 60
 UTC = timezone.utc

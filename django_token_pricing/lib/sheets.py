@@ -17,8 +17,9 @@ from functools import partial
 from os import PathLike
 from typing import Any, BinaryIO
 
-MOST_COLUMNS = 1_000
-MOST_CHARACTERS = 1 << 20
+from django_token_pricing.lib.rows import MOST_CHARACTERS, MOST_COLUMNS, Row, SheetError, gettext_noop
+from django_token_pricing.lib.xlsx import first_sheet
+
 SAMPLE = 1 << 16
 BLOCK = 1 << 20
 DELIMITERS = "\t;|,"  # of those that would do the first is taken: a comma may belong to text or numbers
@@ -35,28 +36,6 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _NUL_SHOWN = "\N{SYMBOL FOR NULL}"  # csv refuses NUL on Python 3.10
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 _NUMBER = re.compile(r"[+-]?[\d.,' ]*\d(?:[eE][+-]?\d+)?")
-
-
-def gettext_noop(text: str) -> str:
-    """Marks a text for translation; the edge translates it when it shows the error."""
-    return text
-
-
-class SheetError(ValueError):
-    """What is wrong with a file, a row or a cell: a stable `code`, a `template` for gettext, the `facts` in it."""
-
-    def __init__(self, code: str, template: str, **facts: Any) -> None:
-        super().__init__(code, template, facts)
-        self.code = code
-        self.template = template
-        self.facts = facts
-
-    def __str__(self) -> str:
-        return self.template % self.facts
-
-
-Row = tuple[int, list[Any], "SheetError | None"]
-"""The line on which it starts (of XLSX, its number), its cells, and why it cannot be trusted, if so."""
 
 
 @dataclass(slots=True)
@@ -108,8 +87,6 @@ def open_sheet(source: str | PathLike[str] | BinaryIO) -> Iterator[Sheet]:
             gettext_noop("This is an old Excel file, or one with a password. Save it as .xlsx without one, or as CSV."),
         )
     if start == _ZIP:
-        from django_token_pricing.lib.xlsx import first_sheet
-
         with first_sheet(source) as (raw, read_share):
             yield _sheet(raw, read_share, padded=True)
         return

@@ -20,7 +20,7 @@ from functools import partial
 from typing import IO, Any, BinaryIO
 from xml.parsers import expat
 
-from django_token_pricing.lib.sheets import MOST_CHARACTERS, MOST_COLUMNS, Row, SheetError, gettext_noop
+from django_token_pricing.lib.rows import MOST_CHARACTERS, MOST_COLUMNS, Row, SheetError, gettext_noop
 
 BLOCK = 1 << 16
 MOST_UNPACKED = 2 << 30

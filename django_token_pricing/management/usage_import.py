@@ -25,7 +25,8 @@ from django_token_pricing import tokens
 from django_token_pricing.exceptions import InsufficientTokens, TokenPricingError, UnsupportedIsolation
 from django_token_pricing.lib import cells as lib_cells
 from django_token_pricing.lib.ordinals import Ordinals
-from django_token_pricing.lib.sheets import Row, Sheet, SheetError, shown
+from django_token_pricing.lib.rows import Row, SheetError
+from django_token_pricing.lib.sheets import Sheet, shown
 from django_token_pricing.management.usage_owners import UsageOwners
 
 FIELDS = (

@@ -13,7 +13,7 @@ from django.db import router
 from django.db.models import Model, Q
 from django.utils.translation import gettext_noop
 
-from django_token_pricing.lib.sheets import SheetError
+from django_token_pricing.lib.rows import SheetError
 from django_token_pricing.models import TokenPool
 
 POOL = "pool:"

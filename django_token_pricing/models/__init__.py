@@ -1,5 +1,6 @@
 """All tables. Import them from here, not from the files inside."""
 
+from django_token_pricing.models.accounts import PoolDraw, PoolMember, TokenAccount, TokenPool
 from django_token_pricing.models.audit import AuditEvent
 from django_token_pricing.models.payments import (
     PaymentEvent,
@@ -14,13 +15,9 @@ from django_token_pricing.models.tokens import (
     IdempotencyKey,
     LedgerEntry,
     LedgerPrune,
-    PoolDraw,
-    PoolMember,
-    TokenAccount,
     TokenAllocation,
     TokenHold,
     TokenHoldLot,
-    TokenPool,
     TokenUsageLog,
 )
 

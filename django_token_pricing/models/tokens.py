@@ -1,112 +1,25 @@
-"""The token ledger's tables: accounts and pools, lots, entries, holds, uses and keys.
+"""The token ledger's tables: lots, uses, entries, holds and keys.
 
-The account's row is what every verb locks first. A lot (`TokenAllocation`) keeps what is left of it; the entries say
-how it came to that, one signed row a movement, and never change.
+A lot (`TokenAllocation`) keeps what is left of it; the entries say how it came to that, one signed row a movement, and
+never change.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Q, Value
+from django.db.models.lookups import Exact, GreaterThan, IsNull
 from django.utils.translation import gettext_lazy as _
 
 from django_token_pricing.choices import EntryKind, HoldStatus, Source, Verb
+from django_token_pricing.models.accounts import TokenAccount
 from django_token_pricing.models.audit import AuditEvent
 from django_token_pricing.models.base import AppendOnlyModel, AppendOnlyQuerySet, TransactionId
 
 DEFAULT_PRIORITY = 100
 KEY_LENGTH = 200
-
-
-class TokenPool(models.Model):
-    """Tokens that several users share. The pool has an account of its own; members draw when their lots run out."""
-
-    id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
-    name = models.CharField(_("name"), max_length=150, unique=True)
-    is_active = models.BooleanField(
-        _("active"), default=True, help_text=_("A pool that is not active gives nothing to its members.")
-    )
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-
-    class Meta:
-        verbose_name = _("token pool")
-        verbose_name_plural = _("token pools")
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class PoolMember(models.Model):
-    """A user's place in a pool; a user is in one pool at most."""
-
-    id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
-    pool = models.ForeignKey(TokenPool, on_delete=models.CASCADE, related_name="members", verbose_name=_("pool"))
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.CASCADE,
-        related_name="token_pool_membership",
-        verbose_name=_("user"),
-    )
-    monthly_cap = models.PositiveBigIntegerField(
-        _("monthly cap"),
-        null=True,
-        blank=True,
-        help_text=_("Tokens a calendar month in the site's zone, refunds deducted. Empty means no cap."),
-    )
-    joined_at = models.DateTimeField(_("joined"), auto_now_add=True)
-
-    class Meta:
-        verbose_name = _("pool member")
-        verbose_name_plural = _("pool members")
-
-    def __str__(self) -> str:
-        return f"{self.user_id} · {self.pool_id}"
-
-
-class TokenAccount(models.Model):
-    """The account of a user or of a pool: the row to lock. An account whose owner was deleted is closed."""
-
-    id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
-    user = models.OneToOneField(
-        settings.AUTH_USER_MODEL,
-        on_delete=models.SET_NULL,
-        null=True,
-        blank=True,
-        related_name="token_account",
-        verbose_name=_("user"),
-    )
-    pool = models.OneToOneField(
-        TokenPool, on_delete=models.PROTECT, null=True, blank=True, related_name="account", verbose_name=_("pool")
-    )
-    tier = models.CharField(
-        _("tier"), max_length=64, blank=True, help_text=_("From the user's subscription; stamped on each use.")
-    )
-    balance = models.BigIntegerField(
-        _("balance"),
-        default=0,
-        help_text=_("Sum of what is left of all lots, lapsed ones that are not booked included."),
-    )
-    booked_at = models.DateTimeField(_("last booking"), null=True, blank=True)
-    created_at = models.DateTimeField(_("created"), auto_now_add=True)
-
-    class Meta:
-        verbose_name = _("token account")
-        verbose_name_plural = _("token accounts")
-        constraints = [
-            models.CheckConstraint(condition=Q(balance__gte=0), name="tp_account_balance"),
-            models.CheckConstraint(condition=Q(user__isnull=True) | Q(pool__isnull=True), name="tp_account_owner"),
-        ]
-        permissions = [("view_costs", _("Can see what usage costs"))]
-
-    def __str__(self) -> str:
-        return str(_("Account %(number)s") % {"number": self.pk})
-
-    @property
-    def is_closed(self) -> bool:
-        return self.user_id is None and self.pool_id is None
 
 
 class TokenAllocationQuerySet(models.QuerySet["TokenAllocation"]):
@@ -165,16 +78,15 @@ class TokenAllocation(models.Model):
             models.CheckConstraint(
                 condition=Q(remaining__gte=0) & Q(remaining__lte=F("amount")), name="tp_allocation_remaining"
             ),
+            # PostgreSQL reads a check anew in each statement that writes a row, so these are short; NULL passes them.
             models.CheckConstraint(
-                condition=Q(is_open=True, remaining__gt=0) | Q(is_open=False, remaining=0), name="tp_allocation_open"
+                condition=Exact(F("is_open"), GreaterThan(F("remaining"), 0)), name="tp_allocation_open"
             ),
+            models.CheckConstraint(condition=Q(expires_at__gt=F("starts_at")), name="tp_allocation_period"),
+            models.CheckConstraint(condition=Q(paid_amount__gte=0), name="tp_allocation_paid"),
             models.CheckConstraint(
-                condition=Q(expires_at__isnull=True) | Q(expires_at__gt=F("starts_at")), name="tp_allocation_period"
-            ),
-            models.CheckConstraint(
-                condition=Q(paid_amount__isnull=True, paid_currency="")
-                | (Q(paid_amount__gte=0) & ~Q(paid_currency="")),
-                name="tp_allocation_paid",
+                condition=Exact(IsNull(F("paid_amount"), True), Exact(F("paid_currency"), Value(""))),
+                name="tp_allocation_currency",
             ),
         ]
         indexes = [
@@ -293,8 +205,8 @@ class LedgerEntry(AppendOnlyModel):
         verbose_name_plural = _("ledger entries")
         constraints = [
             models.CheckConstraint(
-                condition=Q(kind__in=["grant", "refund", "rollover_in"], amount__gt=0)
-                | Q(kind__in=["consume", "subtract", "expire", "rollover_out"], amount__lt=0),
+                condition=~Q(amount=0)
+                & Q(Exact(GreaterThan(F("amount"), 0), Q(kind="grant") | Q(kind="refund") | Q(kind="rollover_in"))),
                 name="tp_entry_sign",
             ),
             models.CheckConstraint(condition=Q(lot_balance__gte=0) & Q(balance_after__gte=0), name="tp_entry_balances"),
@@ -310,29 +222,6 @@ class LedgerEntry(AppendOnlyModel):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} · {self.amount:+d}"
-
-
-class PoolDraw(models.Model):
-    """Net tokens that a member drew from a pool in a calendar month of the site's zone."""
-
-    id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
-    pool = models.ForeignKey(
-        TokenAccount, on_delete=models.PROTECT, related_name="draws", db_index=False, verbose_name=_("pool account")
-    )
-    member = models.ForeignKey(TokenAccount, on_delete=models.PROTECT, related_name="+", verbose_name=_("member"))
-    month = models.DateField(_("month"), help_text=_("Its first day."))
-    drawn = models.BigIntegerField(_("drawn"), default=0)
-
-    class Meta:
-        verbose_name = _("pool draw")
-        verbose_name_plural = _("pool draws")
-        constraints = [
-            models.UniqueConstraint(fields=["pool", "member", "month"], name="tp_pooldraw_month"),
-            models.CheckConstraint(condition=Q(drawn__gte=0), name="tp_pooldraw_drawn"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.month} · {self.drawn}"
 
 
 class TokenHold(UsageFacts):

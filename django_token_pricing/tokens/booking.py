@@ -180,14 +180,19 @@ def _open_accounts(owners: Iterable[Owner], using: str) -> None:
     for step in steps(users):
         found = get_user_model()._base_manager.using(using).filter(pk__in=step).order_by("pk")
         tiers = found.values_list("pk", Coalesce(Subquery(live[:1]), Value("")))
-        _make(using, (TokenAccount(user_id=pk, tier=tier) for pk, tier in tiers))
+        _make(using, "user", (TokenAccount(user_id=pk, tier=tier) for pk, tier in tiers))
     for step in steps(pools):
         known = TokenPool.objects.using(using).filter(pk__in=step).order_by("pk").values_list("pk", flat=True)
-        _make(using, (TokenAccount(pool_id=pk) for pk in known))
+        _make(using, "pool", (TokenAccount(pool_id=pk) for pk in known))
 
 
-def _make(using: str, accounts: Iterable[TokenAccount]) -> None:
-    TokenAccount.objects.using(using).bulk_create(accounts, ignore_conflicts=True)
+def _make(using: str, owner: str, accounts: Iterable[TokenAccount]) -> None:
+    rows = TokenAccount.objects.using(using)
+    if connections[using].vendor == "mysql":
+        # INSERT IGNORE leaves a shared lock on what is there already; two who hold one could lock it no more.
+        rows.bulk_create(accounts, update_conflicts=True, update_fields=[owner])
+    else:
+        rows.bulk_create(accounts, ignore_conflicts=True)
 
 
 def clock(using: str) -> datetime:

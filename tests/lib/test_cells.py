@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_token_pricing.lib.cells import UTC, decimal, moment, text, whole
-from django_token_pricing.lib.sheets import SheetError
+from django_token_pricing.lib.rows import SheetError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from django_token_pricing.lib.sheets import MOST_CHARACTERS, MOST_COLUMNS, Row, SheetError, formula_safe, open_sheet
+from django_token_pricing.lib.rows import MOST_CHARACTERS, MOST_COLUMNS, Row, SheetError
+from django_token_pricing.lib.sheets import formula_safe, open_sheet
 
 
 def rows(data: bytes) -> list[Row]:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from openpyxl import Workbook
 
-from django_token_pricing.lib.sheets import MOST_COLUMNS, SheetError, open_sheet
+from django_token_pricing.lib.rows import MOST_COLUMNS, SheetError
+from django_token_pricing.lib.sheets import open_sheet
 
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

@@ -23,7 +23,7 @@ from django.utils import translation
 from openpyxl import Workbook
 
 from django_token_pricing import tokens
-from django_token_pricing.lib.sheets import SheetError
+from django_token_pricing.lib.rows import SheetError
 from django_token_pricing.management import usage_import
 from django_token_pricing.management.commands import token_pricing_import_usage as command
 from django_token_pricing.management.usage_owners import Owners, SpreadOwners

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zlib import crc32
 
-from django.db.models import Count, F, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Case, Count, F, QuerySet, Sum, Value, When
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -18,6 +17,7 @@ from django.utils.translation import gettext as _
 from django_token_pricing.admin.base import charts
 from django_token_pricing.admin.base.wording import NOTHING, number, short, short_day
 from django_token_pricing.choices import EntryKind
+from django_token_pricing.lib.periods import start_of_day
 from django_token_pricing.models import LedgerEntry, TokenAccount, TokenUsageLog
 
 DAYS = 30
@@ -71,35 +71,39 @@ def recent(account: TokenAccount, as_of: datetime) -> Spending:
     zone = timezone.get_default_timezone()
     today = as_of.astimezone(zone).date()
     spending = Spending(today, account.created_at.astimezone(zone).date())
-    since = datetime.combine(today - timedelta(days=2 * DAYS - 1), time.min, tzinfo=zone)
-    until = datetime.combine(today + timedelta(days=1), time.min, tzinfo=zone)
-    rows: QuerySet[Any, tuple[date, str | None, int, Decimal | None, int]]
+    # Days by their own bounds: MariaDB knows no zones unless someone has loaded their tables.
+    start = today - timedelta(days=2 * DAYS - 1)
+    bounds = [start_of_day(start + timedelta(days=place), zone) for place in range(2 * DAYS + 1)]
+
+    def place_of(moment: str) -> Case:
+        return Case(*(When(**{f"{moment}__lt": end}, then=Value(place)) for place, end in enumerate(bounds[1:])))
+
+    period = (bounds[0], bounds[-1] - timedelta(microseconds=1))
+    rows: QuerySet[Any, tuple[int, str | None, int, Decimal | None, int]]
     if account.pool_id is None:
         rows = (
-            TokenUsageLog.objects.filter(account=account, used_at__gte=since, used_at__lt=until)
-            .annotate(day=TruncDate("used_at", tzinfo=zone))
+            TokenUsageLog.objects.filter(account=account, used_at__range=period)
+            .annotate(place=place_of("used_at"))
             .order_by()
-            .values_list("day", "feature")
+            .values_list("place", "feature")
             .annotate(Sum("amount"), Sum("cost"), Count("pk"))
         )
     else:
         rows = (
-            LedgerEntry.objects.filter(
-                account=account, booked_at__gte=since, booked_at__lt=until, kind=EntryKind.CONSUME
-            )
-            .annotate(day=TruncDate("booked_at", tzinfo=zone), feature=F("usage__feature"))
+            LedgerEntry.objects.filter(account=account, booked_at__range=period, kind=EntryKind.CONSUME)
+            .annotate(place=place_of("booked_at"), feature=F("usage__feature"))
             .order_by()
-            .values_list("day", "feature")
+            .values_list("place", "feature")
             .annotate(tokens=-Sum("amount"), cost=Sum("usage__cost"), uses=Count("usage", distinct=True))
         )
     by_feature: dict[str, list[int]] = defaultdict(lambda: [0] * DAYS)
-    first = today - timedelta(days=DAYS - 1)
-    for day, feature, tokens, cost, uses in rows:
+    for place, feature, tokens, cost, uses in rows:
+        day = start + timedelta(days=place)
         spending.first_use = min(spending.first_use or day, day)
-        if day < first:
+        if place < DAYS:
             spending.before += tokens
             continue
-        by_feature[feature or ""][(day - first).days] += tokens
+        by_feature[feature or ""][place - DAYS] += tokens
         spending.uses += uses
         if cost is not None:
             spending.cost = (spending.cost or Decimal(0)) + cost

@@ -17,7 +17,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_token_pricing.lib.cells import UTC
-from django_token_pricing.lib.sheets import Sheet, SheetError, open_sheet
+from django_token_pricing.lib.rows import SheetError
+from django_token_pricing.lib.sheets import Sheet, open_sheet
 from django_token_pricing.management.usage_import import (
     FIELDS,
     Counts,

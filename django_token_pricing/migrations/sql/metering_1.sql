@@ -52,8 +52,9 @@ DECLARE
     v_cap bigint; v_cap_left bigint; v_now timestamptz; v_month date;
     v_short bigint; v_free bigint; v_take bigint; v_at int; v_account bigint;
     v_own_taken bigint; v_pool_taken bigint; v_pool_free bigint;
-    -- One element a lot that pays: its id, its account, what it pays, what is left in it, its account's balance after.
-    v_ids bigint[]; v_accounts bigint[]; v_takes bigint[]; v_lefts bigint[]; v_afters bigint[];
+    v_after bigint; v_member bigint;
+    -- One element a lot that pays: its id, its account, what it pays, what is left in it.
+    v_ids bigint[]; v_accounts bigint[]; v_takes bigint[]; v_lefts bigint[];
     k django_token_pricing_idempotencykey%ROWTYPE; h django_token_pricing_tokenhold%ROWTYPE; r record;
 BEGIN
     IF current_setting('transaction_isolation') <> 'read committed' THEN
@@ -62,239 +63,249 @@ BEGIN
     END IF;
     o_amount := p_amount;
 
-    -- Lock the account, alone.
-    IF p_verb = 'settle' THEN
-        SELECT * INTO k FROM django_token_pricing_idempotencykey WHERE digest = p_digest;
-        IF NOT FOUND OR k.verb <> 'hold' THEN
-            o_status := CASE WHEN FOUND THEN 'conflict' ELSE 'unknown_key' END; o_detail := k.verb;
-            RETURN;
-        END IF;
-        SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
-            FROM django_token_pricing_tokenaccount WHERE id = k.account_id FOR NO KEY UPDATE;
-    ELSE
-        FOR v_at IN 1..2 LOOP
-            IF p_pool IS NULL THEN
-                SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
-                    FROM django_token_pricing_tokenaccount WHERE user_id = p_user FOR NO KEY UPDATE;
-            ELSE
-                SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
-                    FROM django_token_pricing_tokenaccount WHERE pool_id = p_pool FOR NO KEY UPDATE;
+    <<fresh>> BEGIN
+        -- Said before? An answer that stands needs no lock.
+        IF p_digest IS NOT NULL THEN
+            SELECT * INTO k FROM django_token_pricing_idempotencykey WHERE digest = p_digest;
+            IF FOUND AND p_verb <> 'settle' THEN
+                SELECT id INTO v_own FROM django_token_pricing_tokenaccount
+                    WHERE id = k.account_id AND (user_id = p_user OR pool_id = p_pool);
+                EXIT fresh WHEN FOUND;
             END IF;
-            EXIT WHEN FOUND OR v_at = 2;
-            PERFORM tp_account_1(p_user, p_pool);
-        END LOOP;
-        IF v_own IS NULL THEN
-            o_status := 'unknown_owner';
-            RETURN;
         END IF;
-    END IF;
-    o_account := v_own;
 
-    -- Said before? Then the first answer again.
-    IF p_verb = 'settle' THEN
-        SELECT * INTO h FROM django_token_pricing_tokenhold WHERE id = k.hold_id;
-        o_hold := h.id;
-        IF h.status = 'settled' AND h.settled_amount = p_amount THEN
-            o_status := 'replay'; o_booked := h.closed_at; o_usage := h.usage_id; o_available := h.closed_available;
-        ELSIF h.status IN ('settled', 'released') THEN
-            o_status := h.status; o_detail := h.settled_amount::text;
-            RETURN;
-        END IF;
-        -- Past its ttl this is a plain consume: it draws on the pool that the user is in now.
-        SELECT l.account_id INTO v_pool FROM django_token_pricing_tokenholdlot l
-            WHERE l.hold_id = h.id AND l.account_id <> v_own AND h.status = 'open'
-                AND h.expires_at > clock_timestamp() LIMIT 1;
-    ELSIF p_digest IS NOT NULL THEN
-        SELECT * INTO k FROM django_token_pricing_idempotencykey WHERE digest = p_digest;
-        IF FOUND THEN
-            IF k.verb <> p_verb OR k.account_id <> v_own OR k.amount IS DISTINCT FROM p_amount THEN
-                o_status := 'conflict'; o_detail := k.verb;
+        -- Lock the account, alone.
+        IF p_verb = 'settle' THEN
+            IF k.verb IS DISTINCT FROM 'hold' THEN
+                o_status := CASE WHEN k.verb IS NULL THEN 'unknown_key' ELSE 'conflict' END; o_detail := k.verb;
                 RETURN;
             END IF;
-            o_status := 'replay'; o_booked := k.booked_at; o_usage := k.usage_id; o_hold := k.hold_id;
-            o_available := k.available_after;
-            SELECT expires_at INTO o_expires FROM django_token_pricing_tokenhold WHERE id = k.hold_id;
-        END IF;
-    END IF;
-    IF o_status = 'replay' THEN
-        SELECT array_agg(e.allocation_id ORDER BY e.id), array_agg(-e.amount ORDER BY e.id) INTO o_lots, o_shares
-            FROM django_token_pricing_tokenusagelog u
-            JOIN django_token_pricing_ledgerentry e ON e.account_id IN (u.account_id, u.pool_id)
-                AND e.booked_at = u.booked_at AND e.usage_id = u.id
-            WHERE u.id = o_usage;
-        RETURN;
-    END IF;
-
-    -- Find the tokens: what the hold reserves, then own lots; where these do not suffice, once more with the pool's.
-    LOOP
-        IF v_pool IS NOT NULL THEN
-            SELECT balance, booked_at INTO v_pool_balance, v_pool_last
-                FROM django_token_pricing_tokenaccount WHERE id = v_pool FOR NO KEY UPDATE;
-        END IF;
-        -- The clock is read under the locks, and an account's moments only rise.
-        v_now := greatest(clock_timestamp(), v_last + interval '1 microsecond', v_pool_last + interval '1 microsecond');
-        v_ids := '{}'; v_accounts := '{}'; v_takes := '{}'; v_lefts := '{}';
-        v_short := p_amount; v_own_taken := 0; v_pool_taken := 0; v_pool_free := 0; o_available := 0;
-
-        IF h.status = 'open' AND h.expires_at > v_now THEN
-            FOR r IN SELECT l.allocation_id AS id, l.account_id, l.amount, a.remaining
-                    FROM django_token_pricing_tokenholdlot l
-                    JOIN django_token_pricing_tokenallocation a ON a.id = l.allocation_id
-                    WHERE l.hold_id = h.id ORDER BY l.id LOOP
-                v_take := least(r.amount, v_short);
-                EXIT WHEN v_take = 0;
-                v_short := v_short - v_take;
-                v_ids := v_ids || r.id; v_accounts := v_accounts || r.account_id;
-                v_takes := v_takes || v_take; v_lefts := v_lefts || r.remaining - v_take;
-                IF r.account_id = v_own THEN
-                    v_own_taken := v_own_taken + v_take;
-                ELSE
-                    v_pool_taken := v_pool_taken + v_take;
-                END IF;
-            END LOOP;
-        END IF;
-
-        FOREACH v_account IN ARRAY ARRAY[v_own, v_pool] LOOP
-            EXIT WHEN v_account IS NULL;
-            v_cap_left := NULL;
-            IF v_account = v_pool THEN
-                EXIT WHEN v_short = 0;
-                SELECT m.monthly_cap INTO v_cap FROM django_token_pricing_poolmember m
-                    JOIN django_token_pricing_tokenpool p ON p.id = m.pool_id AND p.is_active
-                    JOIN django_token_pricing_tokenaccount pa ON pa.pool_id = m.pool_id AND pa.id = v_pool
-                    WHERE m.user_id = v_user;
-                EXIT WHEN NOT FOUND;
-                IF v_cap IS NOT NULL THEN
-                    v_month := date_trunc('month', v_now AT TIME ZONE p_zone);
-                    o_used := v_pool_taken + coalesce((
-                        SELECT d.drawn FROM django_token_pricing_pooldraw d
-                        WHERE d.pool_id = v_pool AND d.member_id = v_own AND d.month = v_month), 0) + coalesce((
-                        SELECT sum(l.amount) FROM django_token_pricing_tokenholdlot l
-                        JOIN django_token_pricing_tokenhold lh ON lh.id = l.hold_id AND lh.account_id = v_own
-                        WHERE l.account_id = v_pool AND l.closed_at IS NULL AND l.expires_at > v_now
-                            AND l.hold_id IS DISTINCT FROM h.id), 0);
-                    v_cap_left := greatest(v_cap - o_used, 0);
-                END IF;
+            SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
+                FROM django_token_pricing_tokenaccount WHERE id = k.account_id FOR NO KEY UPDATE;
+            SELECT * INTO h FROM django_token_pricing_tokenhold WHERE id = k.hold_id;
+            o_hold := h.id;
+            EXIT fresh WHEN h.status = 'settled' AND h.settled_amount = p_amount;
+            IF h.status IN ('settled', 'released') THEN
+                o_account := v_own; o_status := h.status; o_detail := h.settled_amount::text;
+                RETURN;
             END IF;
-            FOR r IN SELECT * FROM tp_lots_1(v_account, v_now, h.id) LOOP
-                v_at := array_position(v_ids, r.id);
-                v_free := r.free - coalesce(v_takes[v_at], 0);
-                v_take := least(v_free, v_short, v_cap_left);
-                IF v_account = v_own THEN
-                    o_available := o_available + v_free - v_take; v_own_taken := v_own_taken + v_take;
+            -- Past its ttl this is a plain consume: it draws on the pool that the user is in now.
+            SELECT l.account_id INTO v_pool FROM django_token_pricing_tokenholdlot l
+                WHERE l.hold_id = h.id AND l.account_id <> v_own AND h.status = 'open'
+                    AND h.expires_at > clock_timestamp() LIMIT 1;
+        ELSE
+            FOR v_at IN 1..2 LOOP
+                IF p_pool IS NULL THEN
+                    SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
+                        FROM django_token_pricing_tokenaccount WHERE user_id = p_user FOR NO KEY UPDATE;
                 ELSE
-                    v_pool_free := v_pool_free + v_free - v_take; v_pool_taken := v_pool_taken + v_take;
-                    v_cap_left := v_cap_left - v_take;
+                    SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
+                        FROM django_token_pricing_tokenaccount WHERE pool_id = p_pool FOR NO KEY UPDATE;
                 END IF;
-                CONTINUE WHEN v_take = 0;
-                v_short := v_short - v_take;
-                IF v_at IS NULL THEN
-                    v_ids := v_ids || r.id; v_accounts := v_accounts || v_account;
-                    v_takes := v_takes || v_take; v_lefts := v_lefts || r.remaining - v_take;
-                ELSE
-                    v_takes[v_at] := v_takes[v_at] + v_take; v_lefts[v_at] := v_lefts[v_at] - v_take;
-                END IF;
+                EXIT WHEN FOUND OR v_at = 2;
+                PERFORM tp_account_1(p_user, p_pool);
             END LOOP;
+            IF v_own IS NULL THEN
+                o_status := 'unknown_owner';
+                RETURN;
+            END IF;
+            -- The key is another owner's.
+            EXIT fresh WHEN k.digest IS NOT NULL;
+        END IF;
+
+        -- Find the tokens: what the hold reserves, then own lots; where these do not suffice, once more with the pool's.
+        LOOP
+            IF v_pool IS NOT NULL THEN
+                SELECT balance, booked_at INTO v_pool_balance, v_pool_last
+                    FROM django_token_pricing_tokenaccount WHERE id = v_pool FOR NO KEY UPDATE;
+            END IF;
+            -- The clock is read under the locks, and an account's moments only rise.
+            v_now := greatest(clock_timestamp(), v_last + interval '1 microsecond', v_pool_last + interval '1 microsecond');
+            v_ids := '{}'; v_accounts := '{}'; v_takes := '{}'; v_lefts := '{}';
+            v_short := p_amount; v_own_taken := 0; v_pool_taken := 0; v_pool_free := 0; o_available := 0;
+
+            IF h.status = 'open' AND h.expires_at > v_now THEN
+                FOR r IN SELECT l.allocation_id AS id, l.account_id, l.amount, a.remaining
+                        FROM django_token_pricing_tokenholdlot l
+                        JOIN django_token_pricing_tokenallocation a ON a.id = l.allocation_id
+                        WHERE l.hold_id = h.id ORDER BY l.id LOOP
+                    v_take := least(r.amount, v_short);
+                    EXIT WHEN v_take = 0;
+                    v_short := v_short - v_take;
+                    v_ids := v_ids || r.id; v_accounts := v_accounts || r.account_id;
+                    v_takes := v_takes || v_take; v_lefts := v_lefts || r.remaining - v_take;
+                    IF r.account_id = v_own THEN
+                        v_own_taken := v_own_taken + v_take;
+                    ELSE
+                        v_pool_taken := v_pool_taken + v_take;
+                    END IF;
+                END LOOP;
+            END IF;
+
+            FOREACH v_account IN ARRAY ARRAY[v_own, v_pool] LOOP
+                EXIT WHEN v_account IS NULL;
+                v_cap_left := NULL;
+                IF v_account = v_pool THEN
+                    EXIT WHEN v_short = 0;
+                    SELECT m.monthly_cap INTO v_cap FROM django_token_pricing_poolmember m
+                        JOIN django_token_pricing_tokenpool p ON p.id = m.pool_id AND p.is_active
+                        JOIN django_token_pricing_tokenaccount pa ON pa.pool_id = m.pool_id AND pa.id = v_pool
+                        WHERE m.user_id = v_user;
+                    EXIT WHEN NOT FOUND;
+                    IF v_cap IS NOT NULL THEN
+                        v_month := date_trunc('month', v_now AT TIME ZONE p_zone);
+                        o_used := v_pool_taken + coalesce((
+                            SELECT d.drawn FROM django_token_pricing_pooldraw d
+                            WHERE d.pool_id = v_pool AND d.member_id = v_own AND d.month = v_month), 0) + coalesce((
+                            SELECT sum(l.amount) FROM django_token_pricing_tokenholdlot l
+                            JOIN django_token_pricing_tokenhold lh ON lh.id = l.hold_id AND lh.account_id = v_own
+                            WHERE l.account_id = v_pool AND l.closed_at IS NULL AND l.expires_at > v_now
+                                AND l.hold_id IS DISTINCT FROM h.id), 0);
+                        v_cap_left := greatest(v_cap - o_used, 0);
+                    END IF;
+                END IF;
+                FOR r IN SELECT * FROM tp_lots_1(v_account, v_now, h.id) LOOP
+                    v_at := array_position(v_ids, r.id);
+                    v_free := r.free - coalesce(v_takes[v_at], 0);
+                    v_take := least(v_free, v_short, v_cap_left);
+                    IF v_account = v_own THEN
+                        o_available := o_available + v_free - v_take; v_own_taken := v_own_taken + v_take;
+                    ELSE
+                        v_pool_free := v_pool_free + v_free - v_take; v_pool_taken := v_pool_taken + v_take;
+                        v_cap_left := v_cap_left - v_take;
+                    END IF;
+                    CONTINUE WHEN v_take = 0;
+                    v_short := v_short - v_take;
+                    IF v_at IS NULL THEN
+                        v_ids := v_ids || r.id; v_accounts := v_accounts || v_account;
+                        v_takes := v_takes || v_take; v_lefts := v_lefts || r.remaining - v_take;
+                    ELSE
+                        v_takes[v_at] := v_takes[v_at] + v_take; v_lefts[v_at] := v_lefts[v_at] - v_take;
+                    END IF;
+                END LOOP;
+            END LOOP;
+
+            EXIT WHEN v_short = 0 OR v_pool IS NOT NULL;
+            SELECT pa.id INTO v_pool FROM django_token_pricing_poolmember m
+                JOIN django_token_pricing_tokenpool p ON p.id = m.pool_id AND p.is_active
+                JOIN django_token_pricing_tokenaccount pa ON pa.pool_id = m.pool_id
+                WHERE m.user_id = v_user;
+            EXIT WHEN NOT FOUND;
         END LOOP;
 
-        EXIT WHEN v_short = 0 OR v_pool IS NOT NULL;
-        SELECT pa.id INTO v_pool FROM django_token_pricing_poolmember m
-            JOIN django_token_pricing_tokenpool p ON p.id = m.pool_id AND p.is_active
-            JOIN django_token_pricing_tokenaccount pa ON pa.pool_id = m.pool_id
-            WHERE m.user_id = v_user;
-        EXIT WHEN NOT FOUND;
-    END LOOP;
-
-    IF v_short > 0 THEN
-        -- All that could be had was taken on paper, so that is what can be spent.
-        o_spendable := p_amount - v_short; o_available := o_available + v_own_taken; o_cap := v_cap;
-        o_status := CASE WHEN v_pool_free >= v_short THEN 'cap' ELSE 'insufficient' END;
-        RETURN;
-    END IF;
-
-    o_status := 'ok'; o_booked := v_now;
-    IF p_verb = 'hold' THEN
-        o_hold := nextval('django_token_pricing_tokenhold_id_seq'); o_expires := v_now + p_ttl;
-    ELSE
-        o_usage := nextval('django_token_pricing_tokenusagelog_id_seq');
-    END IF;
-    IF p_verb <> 'settle' AND p_digest IS NOT NULL THEN
-        INSERT INTO django_token_pricing_idempotencykey
-            (digest, verb, account_id, amount, detail, available_after, booked_at, usage_id, hold_id)
-            VALUES (p_digest, p_verb, v_own, p_amount, '', o_available, v_now, o_usage, o_hold)
-            ON CONFLICT (digest) DO NOTHING;
-        IF NOT FOUND THEN
-            -- Another owner used the key at this very moment. Nothing is written yet.
-            o_status := 'conflict'; o_detail := p_verb;
+        IF v_short > 0 THEN
+            IF p_verb <> 'settle' AND p_digest IS NOT NULL THEN
+                -- Perhaps the very same call took it while we waited for the lock.
+                SELECT * INTO k FROM django_token_pricing_idempotencykey WHERE digest = p_digest;
+                EXIT fresh WHEN FOUND;
+            END IF;
+            -- All that could be had was taken on paper, so that is what can be spent.
+            o_account := v_own; o_spendable := p_amount - v_short; o_available := o_available + v_own_taken; o_cap := v_cap;
+            o_status := CASE WHEN v_pool_free >= v_short THEN 'cap' ELSE 'insufficient' END;
             RETURN;
         END IF;
-    END IF;
 
-    IF p_verb = 'hold' THEN
-        INSERT INTO django_token_pricing_tokenhold
-            (id, account_id, key, amount, status, booked_at, expires_at, available_after,
-             used_at, model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
-            VALUES (o_hold, v_own, p_key, p_amount, 'open', v_now, o_expires, o_available,
-             p_used_at, coalesce(p_model, ''), coalesce(p_feature, ''), p_input, p_output, p_cached, p_cost,
-             coalesce(p_metadata, '{}'));
-        INSERT INTO django_token_pricing_tokenholdlot (hold_id, account_id, allocation_id, amount, expires_at)
-            SELECT o_hold, x.account, x.lot, x.take, o_expires
-            FROM unnest(v_accounts, v_ids, v_takes) AS x (account, lot, take);
-        UPDATE django_token_pricing_tokenaccount SET booked_at = v_now WHERE id = v_own;
-        IF v_pool_taken > 0 THEN
-            UPDATE django_token_pricing_tokenaccount SET booked_at = v_now WHERE id = v_pool;
+        o_status := 'ok'; o_account := v_own; o_booked := v_now;
+        IF p_verb = 'hold' THEN
+            o_hold := nextval('django_token_pricing_tokenhold_id_seq'); o_expires := v_now + p_ttl;
+        ELSE
+            o_usage := nextval('django_token_pricing_tokenusagelog_id_seq');
         END IF;
-        RETURN;
-    END IF;
+        IF p_verb <> 'settle' AND p_digest IS NOT NULL THEN
+            INSERT INTO django_token_pricing_idempotencykey
+                (digest, verb, account_id, amount, detail, available_after, booked_at, usage_id, hold_id)
+                VALUES (p_digest, p_verb, v_own, p_amount, '', o_available, v_now, o_usage, o_hold)
+                ON CONFLICT (digest) DO NOTHING;
+            IF NOT FOUND THEN
+                -- Said while we waited for the lock, or by another owner at this very moment. Nothing is written yet.
+                SELECT * INTO k FROM django_token_pricing_idempotencykey WHERE digest = p_digest;
+                EXIT fresh;
+            END IF;
+        END IF;
 
-    INSERT INTO django_token_pricing_tokenusagelog
-        (id, account_id, pool_id, amount, is_charged, used_at, booked_at, tier, key,
-         model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
-        VALUES (o_usage, v_own, CASE WHEN v_pool_taken > 0 THEN v_pool END, p_amount, true,
-         coalesce(p_used_at, h.used_at, v_now), v_now, v_tier, p_key,
-         coalesce(p_model, h.model, ''), coalesce(p_feature, h.feature, ''), coalesce(p_input, h.input_tokens),
-         coalesce(p_output, h.output_tokens), coalesce(p_cached, h.cached_tokens), coalesce(p_cost, h.cost),
-         coalesce(p_metadata, h.metadata, '{}'));
-    IF p_verb = 'settle' AND v_pool_taken > 0 THEN
-        -- Own lots beyond the hold were found after the pool's lines; they still pay first.
-        SELECT array_agg(x.lot ORDER BY x.account <> v_own, x.place), array_agg(x.take ORDER BY x.account <> v_own, x.place),
-            array_agg(x.rest ORDER BY x.account <> v_own, x.place), array_agg(x.account ORDER BY x.account <> v_own, x.place)
-            INTO v_ids, v_takes, v_lefts, v_accounts
-            FROM unnest(v_ids, v_accounts, v_takes, v_lefts) WITH ORDINALITY AS x (lot, account, take, rest, place);
-    END IF;
-    o_lots := v_ids; o_shares := v_takes;
-    IF cardinality(v_ids) > 0 THEN
+        IF p_verb = 'hold' THEN
+            INSERT INTO django_token_pricing_tokenhold
+                (id, account_id, key, amount, status, booked_at, expires_at, available_after,
+                 used_at, model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
+                VALUES (o_hold, v_own, p_key, p_amount, 'open', v_now, o_expires, o_available,
+                 p_used_at, coalesce(p_model, ''), coalesce(p_feature, ''), p_input, p_output, p_cached, p_cost,
+                 coalesce(p_metadata, '{}'));
+            INSERT INTO django_token_pricing_tokenholdlot (hold_id, account_id, allocation_id, amount, expires_at)
+                SELECT o_hold, x.account, x.lot, x.take, o_expires
+                FROM unnest(v_accounts, v_ids, v_takes) AS x (account, lot, take);
+            UPDATE django_token_pricing_tokenaccount SET booked_at = v_now WHERE id = v_own;
+            IF v_pool_taken > 0 THEN
+                UPDATE django_token_pricing_tokenaccount SET booked_at = v_now WHERE id = v_pool;
+            END IF;
+            RETURN;
+        END IF;
+
+        INSERT INTO django_token_pricing_tokenusagelog
+            (id, account_id, pool_id, amount, is_charged, used_at, booked_at, tier, key,
+             model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
+            VALUES (o_usage, v_own, CASE WHEN v_pool_taken > 0 THEN v_pool END, p_amount, true,
+             coalesce(p_used_at, h.used_at, v_now), v_now, v_tier, p_key,
+             coalesce(p_model, h.model, ''), coalesce(p_feature, h.feature, ''), coalesce(p_input, h.input_tokens),
+             coalesce(p_output, h.output_tokens), coalesce(p_cached, h.cached_tokens), coalesce(p_cost, h.cost),
+             coalesce(p_metadata, h.metadata, '{}'));
+        IF p_verb = 'settle' AND v_pool_taken > 0 THEN
+            -- Own lots beyond the hold were found after the pool's lines; they still pay first.
+            SELECT array_agg(x.lot ORDER BY x.account <> v_own, x.place), array_agg(x.take ORDER BY x.account <> v_own, x.place),
+                array_agg(x.rest ORDER BY x.account <> v_own, x.place), array_agg(x.account ORDER BY x.account <> v_own, x.place)
+                INTO v_ids, v_takes, v_lefts, v_accounts
+                FROM unnest(v_ids, v_accounts, v_takes, v_lefts) WITH ORDINALITY AS x (lot, account, take, rest, place);
+        END IF;
+        o_lots := v_ids; o_shares := v_takes;
+        -- A statement a lot, mostly one: with scalars the plans are kept, while one over unnest() is planned at every call.
         FOR v_at IN 1..cardinality(v_ids) LOOP
             IF v_accounts[v_at] = v_own THEN
-                v_balance := v_balance - v_takes[v_at]; v_afters[v_at] := v_balance;
+                v_balance := v_balance - v_takes[v_at]; v_after := v_balance; v_member := NULL;
             ELSE
-                v_pool_balance := v_pool_balance - v_takes[v_at]; v_afters[v_at] := v_pool_balance;
+                v_pool_balance := v_pool_balance - v_takes[v_at]; v_after := v_pool_balance; v_member := v_own;
             END IF;
+            UPDATE django_token_pricing_tokenallocation SET remaining = v_lefts[v_at], is_open = v_lefts[v_at] > 0
+                WHERE id = v_ids[v_at];
+            INSERT INTO django_token_pricing_ledgerentry
+                (account_id, allocation_id, kind, amount, lot_balance, balance_after, booked_at, usage_id, member_id)
+                VALUES (v_accounts[v_at], v_ids[v_at], 'consume', -v_takes[v_at], v_lefts[v_at], v_after, v_now, o_usage,
+                 v_member);
         END LOOP;
-        UPDATE django_token_pricing_tokenallocation a SET remaining = x.rest, is_open = x.rest > 0
-            FROM unnest(v_ids, v_lefts) AS x (lot, rest) WHERE a.id = x.lot;
-        INSERT INTO django_token_pricing_ledgerentry
-            (account_id, allocation_id, kind, amount, lot_balance, balance_after, booked_at, usage_id, member_id)
-            SELECT x.account, x.lot, 'consume', -x.take, x.rest, x.after, v_now, o_usage,
-                CASE WHEN x.account <> v_own THEN v_own END
-            FROM unnest(v_accounts, v_ids, v_takes, v_lefts, v_afters) AS x (account, lot, take, rest, after);
-    END IF;
-    UPDATE django_token_pricing_tokenaccount SET balance = v_balance, booked_at = v_now WHERE id = v_own;
-    IF v_pool_taken > 0 THEN
-        INSERT INTO django_token_pricing_pooldraw AS d (pool_id, member_id, month, drawn)
-            VALUES (v_pool, v_own, date_trunc('month', v_now AT TIME ZONE p_zone), v_pool_taken)
-            ON CONFLICT (pool_id, member_id, month) DO UPDATE SET drawn = d.drawn + excluded.drawn;
-    END IF;
-    IF v_pool IS NOT NULL THEN
-        UPDATE django_token_pricing_tokenaccount SET balance = v_pool_balance, booked_at = v_now WHERE id = v_pool;
-    END IF;
+        UPDATE django_token_pricing_tokenaccount SET balance = v_balance, booked_at = v_now WHERE id = v_own;
+        IF v_pool_taken > 0 THEN
+            INSERT INTO django_token_pricing_pooldraw AS d (pool_id, member_id, month, drawn)
+                VALUES (v_pool, v_own, date_trunc('month', v_now AT TIME ZONE p_zone), v_pool_taken)
+                ON CONFLICT (pool_id, member_id, month) DO UPDATE SET drawn = d.drawn + excluded.drawn;
+        END IF;
+        IF v_pool IS NOT NULL THEN
+            UPDATE django_token_pricing_tokenaccount SET balance = v_pool_balance, booked_at = v_now WHERE id = v_pool;
+        END IF;
+        IF p_verb = 'settle' THEN
+            UPDATE django_token_pricing_tokenhold
+                SET status = 'settled', closed_at = v_now, settled_amount = p_amount, closed_available = o_available,
+                    usage_id = o_usage
+                WHERE id = h.id;
+            UPDATE django_token_pricing_tokenholdlot SET closed_at = v_now WHERE hold_id = h.id AND closed_at IS NULL;
+        END IF;
+        RETURN;
+    END fresh;
+
+    -- The first answer again, if the facts are the same.
+    o_account := v_own;
     IF p_verb = 'settle' THEN
-        UPDATE django_token_pricing_tokenhold
-            SET status = 'settled', closed_at = v_now, settled_amount = p_amount, closed_available = o_available,
-                usage_id = o_usage
-            WHERE id = h.id;
-        UPDATE django_token_pricing_tokenholdlot SET closed_at = v_now WHERE hold_id = h.id AND closed_at IS NULL;
+        o_booked := h.closed_at; o_usage := h.usage_id; o_available := h.closed_available;
+    ELSIF k.verb <> p_verb OR k.account_id <> v_own OR k.amount IS DISTINCT FROM p_amount THEN
+        o_status := 'conflict'; o_detail := k.verb;
+        RETURN;
+    ELSE
+        o_booked := k.booked_at; o_usage := k.usage_id; o_hold := k.hold_id; o_available := k.available_after;
+        SELECT expires_at INTO o_expires FROM django_token_pricing_tokenhold WHERE id = k.hold_id;
     END IF;
+    o_status := 'replay';
+    SELECT array_agg(e.allocation_id ORDER BY e.id), array_agg(-e.amount ORDER BY e.id) INTO o_lots, o_shares
+        FROM django_token_pricing_tokenusagelog u
+        JOIN django_token_pricing_ledgerentry e ON e.account_id IN (u.account_id, u.pool_id)
+            AND e.booked_at = u.booked_at AND e.usage_id = u.id
+        WHERE u.id = o_usage;
 END $body$;
 
 -- Give a hold back. Past its ttl it reserves nothing, so nothing comes back.
