@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import F, OuterRef, Subquery, Sum, Value
+from django.db.models import F, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone as django_timezone
 from django.utils.translation import gettext as _
@@ -148,29 +148,34 @@ def lock_account(pk: int, using: str) -> TokenAccount:
 
 def lock_accounts(pks: Iterable[int], using: str) -> dict[int, TokenAccount]:
     """Many accounts, locked in the order that every verb keeps: those of users by number, then those of pools."""
-    numbers = sorted(set(pks))
     rows: dict[int, TokenAccount] = {}
-    for of_pools in (False, True):
-        for step in steps(numbers):
-            wanted = TokenAccount.objects.using(using).filter(pk__in=step, pool__isnull=not of_pools).order_by("pk")
-            if connections[using].features.has_select_for_update:
-                wanted = wanted.select_for_update(no_key=_no_key(using))
-            else:
-                wanted.order_by().update(booked_at=F("booked_at"))
-            rows.update((account.pk, account) for account in wanted)
+    of_pools: list[int] = []
+    of_users: list[int] = []
+    for step in steps(sorted(set(pks))):
+        for pk, pool in TokenAccount.objects.using(using).filter(pk__in=step).order_by("pk").values_list("pk", "pool_id"):
+            (of_users if pool is None else of_pools).append(pk)
+    for step in (*steps(of_users), *steps(of_pools)):
+        wanted = TokenAccount.objects.using(using).filter(pk__in=step)
+        rows.update((account.pk, account) for account in _for_update(wanted, using).order_by("pk"))
     return rows
-
-
-def _no_key(using: str) -> bool:
-    return connections[using].features.has_select_for_no_key_update
 
 
 def _locked(using: str, **lookup: Any) -> TokenAccount | None:
     wanted = TokenAccount.objects.using(using).filter(**lookup)
-    if connections[using].features.has_select_for_update:
-        return wanted.select_for_update(no_key=_no_key(using)).first()
+    if connections[using].vendor == "mysql" and "pk" not in lookup:
+        # InnoDB locks the index by which it finds a row as well, so everyone must come by the primary key.
+        found = wanted.values_list("pk", flat=True).first()
+        account = _locked(using, pk=found) if found else None
+        return account if account and all(getattr(account, name) == key for name, key in lookup.items()) else None
+    return _for_update(wanted, using).first()
+
+
+def _for_update(wanted: QuerySet[TokenAccount], using: str) -> QuerySet[TokenAccount]:
+    features = connections[using].features
+    if features.has_select_for_update:
+        return wanted.select_for_update(no_key=features.has_select_for_no_key_update)
     wanted.update(booked_at=F("booked_at"))
-    return wanted.first()
+    return wanted
 
 
 def _open_accounts(owners: Iterable[Owner], using: str) -> None:
