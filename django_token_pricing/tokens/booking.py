@@ -152,8 +152,8 @@ def lock_accounts(pks: Iterable[int], using: str) -> dict[int, TokenAccount]:
     of_pools: list[int] = []
     of_users: list[int] = []
     for step in steps(sorted(set(pks))):
-        for pk, pool in TokenAccount.objects.using(using).filter(pk__in=step).order_by("pk").values_list("pk", "pool_id"):
-            (of_users if pool is None else of_pools).append(pk)
+        for account in TokenAccount.objects.using(using).filter(pk__in=step).order_by("pk").only("pool"):
+            (of_users if account.pool_id is None else of_pools).append(account.pk)
     for step in (*steps(of_users), *steps(of_pools)):
         wanted = TokenAccount.objects.using(using).filter(pk__in=step)
         rows.update((account.pk, account) for account in _for_update(wanted, using).order_by("pk"))
