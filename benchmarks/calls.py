@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
+
 from benchmarks.harness import fresh_keys, users
 from django_token_pricing import tokens
 
@@ -17,6 +19,21 @@ def consume(place: int, accounts: int, keyed: bool = True) -> Callable[[], Any]:
     if keyed:
         return lambda: tokens.consume(pick(owners), 7, key=next(keys), **FACTS)
     return lambda: tokens.consume(pick(owners), 7, key=None, **FACTS)
+
+
+def consume_portably(place: int, accounts: int) -> Callable[[], Any]:
+    """The same work on the same tables through the ORM: key, lineage, foreign keys and all."""
+    call = consume(place, accounts)
+    portable = {"LEDGER_PATH": "portable"}
+
+    def portably() -> Any:
+        settings.TOKEN_PRICING = portable
+        try:
+            return call()
+        finally:
+            settings.TOKEN_PRICING = {}
+
+    return portably
 
 
 def consume_again(place: int, accounts: int) -> Callable[[], Any]:

@@ -1,7 +1,7 @@
 """consume() with a key on 10,000 accounts of three live lots, by 1 and by 4 processes.
 
-Against the PL/pgSQL debit under pgbench with as many clients, and against a correct ORM transaction by as many
-processes.
+Against the PL/pgSQL debit under pgbench with as many clients, and against correct ORM transactions by as many
+processes: one on the yardstick's lean tables, without key or foreign key, and one that does all that consume() does.
 """
 
 from functools import partial
@@ -40,7 +40,13 @@ def run(given: Options) -> None:
                     lambda seconds: workers.repeat(calls.consume, seconds, accounts=ACCOUNTS),
                     lambda seconds: workers.repeat(orm.consuming, seconds, accounts=ACCOUNTS),
                 )
-                rates(f"consume(), {size} process(es) : ORM transaction", pairs, Goal(4, 6))
+                rates(f"consume(), {size} process(es) : ORM, lean tables", pairs, Goal(4, 6))
+                pairs = by_turns(
+                    given,
+                    lambda seconds: workers.repeat(calls.consume, seconds, accounts=ACCOUNTS),
+                    lambda seconds: workers.repeat(calls.consume_portably, seconds, accounts=ACCOUNTS),
+                )
+                rates(f"consume(), {size} process(es) : ORM, same tables", pairs, Goal(4, 6))
         hot_updates()
 
 

@@ -13,7 +13,7 @@ from django.db import connections
 from django_token_pricing.tokens.arguments import Owner, Usage
 from django_token_pricing.tokens.outcomes import Outcome
 
-METER = "SELECT * FROM tp_meter_1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+METER = "SELECT * FROM tp_meter_1(%s, %s, %s, %s, %s, %s, %s"
 SETTLE = "settle"
 
 _installed: dict[tuple[str, str], bool] = {}
@@ -40,26 +40,16 @@ def forget(**kwargs: Any) -> None:
 def meter(
     verb: str, owner: Owner, amount: int, key: str, digest: UUID | None, usage: Usage, ttl: timedelta | None, using: str
 ) -> Outcome:
-    facts: list[Any] = [
-        verb,
-        owner.user,
-        owner.pool,
-        amount,
-        digest,
-        key,
-        settings.TIME_ZONE,
-        ttl,
-        usage.used_at,
-        usage.model,
-        usage.feature,
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.cost,
-        None if usage.metadata is None else json.dumps(usage.metadata),
-    ]
+    given = usage.given()
+    if usage.metadata is not None:
+        given["metadata"] = json.dumps(usage.metadata)
+    if ttl is not None:
+        given["ttl"] = ttl
+    # Only what was given: each parameter has to be written, parsed and planned at every call.
+    sql = f"{METER}{''.join(f', p_{name} => %s' for name in given)})"
+    params = (verb, owner.user, owner.pool, amount, digest, key, settings.TIME_ZONE, *given.values())
     with connections[using].cursor() as cursor:
-        cursor.execute(METER, facts)
+        cursor.execute(sql, params)
         return Outcome(*cursor.fetchone())
 
 

@@ -38,10 +38,11 @@ $body$;
 
 -- consume, hold and settle: find the tokens in burn order, then book the use or write the hold.
 CREATE FUNCTION tp_meter_1(
-    p_verb text, p_user @user_type@, p_pool bigint, p_amount bigint, p_digest uuid, p_key text,
-    p_zone text, p_ttl interval,
-    p_used_at timestamptz, p_model text, p_feature text, p_input bigint, p_output bigint, p_cached bigint,
-    p_cost numeric, p_metadata jsonb,
+    p_verb text, p_user @user_type@, p_pool bigint, p_amount bigint, p_digest uuid, p_key text, p_zone text,
+    p_ttl interval DEFAULT NULL,
+    p_used_at timestamptz DEFAULT NULL, p_model text DEFAULT NULL, p_feature text DEFAULT NULL,
+    p_input_tokens bigint DEFAULT NULL, p_output_tokens bigint DEFAULT NULL, p_cached_tokens bigint DEFAULT NULL,
+    p_cost numeric DEFAULT NULL, p_metadata jsonb DEFAULT NULL,
     OUT o_status text, OUT o_detail text, OUT o_account bigint, OUT o_amount bigint, OUT o_available bigint,
     OUT o_spendable bigint, OUT o_cap bigint, OUT o_used bigint, OUT o_booked timestamptz, OUT o_usage bigint,
     OUT o_hold bigint, OUT o_expires timestamptz, OUT o_lots bigint[], OUT o_shares bigint[]
@@ -228,7 +229,7 @@ BEGIN
                 (id, account_id, key, amount, status, booked_at, expires_at, available_after,
                  used_at, model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
                 VALUES (o_hold, v_own, p_key, p_amount, 'open', v_now, o_expires, o_available,
-                 p_used_at, coalesce(p_model, ''), coalesce(p_feature, ''), p_input, p_output, p_cached, p_cost,
+                 p_used_at, coalesce(p_model, ''), coalesce(p_feature, ''), p_input_tokens, p_output_tokens, p_cached_tokens, p_cost,
                  coalesce(p_metadata, '{}'));
             INSERT INTO django_token_pricing_tokenholdlot (hold_id, account_id, allocation_id, amount, expires_at)
                 SELECT o_hold, x.account, x.lot, x.take, o_expires
@@ -245,8 +246,8 @@ BEGIN
              model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
             VALUES (o_usage, v_own, CASE WHEN v_pool_taken > 0 THEN v_pool END, p_amount, true,
              coalesce(p_used_at, h.used_at, v_now), v_now, v_tier, p_key,
-             coalesce(p_model, h.model, ''), coalesce(p_feature, h.feature, ''), coalesce(p_input, h.input_tokens),
-             coalesce(p_output, h.output_tokens), coalesce(p_cached, h.cached_tokens), coalesce(p_cost, h.cost),
+             coalesce(p_model, h.model, ''), coalesce(p_feature, h.feature, ''), coalesce(p_input_tokens, h.input_tokens),
+             coalesce(p_output_tokens, h.output_tokens), coalesce(p_cached_tokens, h.cached_tokens), coalesce(p_cost, h.cost),
              coalesce(p_metadata, h.metadata, '{}'));
         IF p_verb = 'settle' AND v_pool_taken > 0 THEN
             -- Own lots beyond the hold were found after the pool's lines; they still pay first.
@@ -298,7 +299,9 @@ BEGIN
         RETURN;
     ELSE
         o_booked := k.booked_at; o_usage := k.usage_id; o_hold := k.hold_id; o_available := k.available_after;
-        SELECT expires_at INTO o_expires FROM django_token_pricing_tokenhold WHERE id = k.hold_id;
+        IF o_hold IS NOT NULL THEN
+            SELECT expires_at INTO o_expires FROM django_token_pricing_tokenhold WHERE id = o_hold;
+        END IF;
     END IF;
     o_status := 'replay';
     SELECT array_agg(e.allocation_id ORDER BY e.id), array_agg(-e.amount ORDER BY e.id) INTO o_lots, o_shares
