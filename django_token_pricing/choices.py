@@ -38,6 +38,7 @@ class Verb(TextChoices):
     GRANT = "grant", _("Grant")
     SUBTRACT = "subtract", _("Subtract")
     SET_BALANCE = "set", _("Set balance")
+    VOID = "void", _("Void")
     CONSUME = "consume", _("Consume")
     HOLD = "hold", _("Hold")
     REFUND = "refund", _("Refund")

@@ -86,7 +86,15 @@ class TokenAccount(models.Model):
             models.CheckConstraint(condition=Q(balance__gte=0), name="tp_account_balance"),
             models.CheckConstraint(condition=Q(user__isnull=True) | Q(pool__isnull=True), name="tp_account_owner"),
         ]
-        permissions = [("view_costs", _("Can see what usage costs"))]
+        permissions = [
+            ("view_costs", _("Can see what usage costs")),
+            ("grant_tokens", _("Can grant tokens")),
+            ("subtract_tokens", _("Can subtract tokens")),
+            ("set_balance", _("Can set what is available")),
+            ("change_lots", _("Can void lots and change their dates")),
+            ("release_holds", _("Can release holds")),
+            ("refund_usage", _("Can refund usage")),
+        ]
 
     def __str__(self) -> str:
         return str(_("Account %(number)s") % {"number": self.pk})

@@ -20,7 +20,7 @@ from django_token_pricing.exceptions import (
 )
 from django_token_pricing.tokens.balances import balance, balances, statement
 from django_token_pricing.tokens.bulk import GrantRow, grant_many
-from django_token_pricing.tokens.corrections import refund, set_balance, subtract
+from django_token_pricing.tokens.corrections import refund, set_balance, subtract, void
 from django_token_pricing.tokens.expiry import expire
 from django_token_pricing.tokens.grants import grant, rollover
 from django_token_pricing.tokens.metering import Hold, Use, consume, consume_many, hold, release, settle
@@ -90,4 +90,5 @@ __all__ = [
     "settle",
     "statement",
     "subtract",
+    "void",
 ]

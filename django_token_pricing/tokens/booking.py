@@ -236,6 +236,13 @@ def live_lots(account: TokenAccount, at: datetime, using: str, *, without_hold: 
     return [Lot(pk, remaining, remaining - reserved.get(pk, 0)) for pk, remaining in rows]
 
 
+def free_of(lot: TokenAllocation, at: datetime, using: str) -> int:
+    """What is left of one lot, waiting for its start or not, that no hold reserves; of an expired one nothing."""
+    if lot.expires_at is not None and lot.expires_at <= at:
+        return 0
+    return lot.remaining - held_by_lot([lot.account_id], at, using).get(lot.pk, 0)
+
+
 def held_by_lot(
     accounts: Sequence[int], at: datetime, using: str, *, without_hold: int | None = None
 ) -> dict[int, int]:

@@ -226,14 +226,17 @@ def _drop_known(stage: Stage) -> int:
     )
     if found and found[0] is not None:
         raise IdempotencyConflict(key=found[0], detail=str(Verb.GRANT.label))
+    stage.cursor.execute("DELETE FROM tp_stage t USING django_token_pricing_idempotencykey k WHERE k.digest = t.digest")
+    dropped: int = stage.cursor.rowcount
     stage.cursor.execute(
         """
-        DELETE FROM tp_stage t WHERE EXISTS (
-            SELECT 1 FROM django_token_pricing_idempotencykey k WHERE k.digest = t.digest)
-        OR EXISTS (SELECT 1 FROM tp_stage s WHERE s.digest = t.digest AND s.id < t.id)
+        DELETE FROM tp_stage t USING (
+            SELECT id, row_number() OVER (PARTITION BY digest ORDER BY id) AS place FROM tp_stage
+            WHERE digest IS NOT NULL) x
+        WHERE x.place > 1 AND x.id = t.id
         """
     )
-    dropped: int = stage.cursor.rowcount
+    dropped += stage.cursor.rowcount
     return dropped
 
 
@@ -285,7 +288,8 @@ def _book(stage: Stage, event: AuditEvent, *, several: bool) -> None:
                 (account_id, allocation_id, kind, amount, lot_balance, balance_after, booked_at, event_id)
             SELECT account_id, id, 'grant', amount, amount, after, at, %(event)s FROM due
         )
-        SELECT min(due.key) FROM due WHERE due.digest IS NOT NULL AND due.digest NOT IN (SELECT digest FROM keys)
+        SELECT min(due.key) FROM due LEFT JOIN keys ON keys.digest = due.digest
+        WHERE due.digest IS NOT NULL AND keys.digest IS NULL
         """,
         {"event": event.pk},
     )

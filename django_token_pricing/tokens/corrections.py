@@ -1,4 +1,4 @@
-"""Tokens out or back by a person's decision: subtract, set, refund. Nothing is edited; every correction is booked."""
+"""Tokens out or back by a person's decision: subtract, set, void, refund. Nothing is edited; each is booked."""
 
 from __future__ import annotations
 
@@ -82,6 +82,48 @@ def _correct(
         facts = {"verb": verb, "account": account, "amount": amount}
         booking.remember(digest, text, using, booked_at=now, available_after=free + change, **facts)
         result = _corrected(account, amount, free + change, now, _shares(account, now, using))
+        tell = partial(signals.tokens_subtracted.send_robust, sender=TokenAccount, result=result)
+        transaction.on_commit(tell, using=using)
+    return result
+
+
+def void(
+    allocation: TokenAllocation, *, reason: str, actor: models.Model | None, key: str | None = None
+) -> Subtraction:
+    """Take all that is left of one lot, started or not; what open holds reserve stays.
+
+    Raises InsufficientTokens when nothing is left, IdempotencyConflict, InvalidKey.
+    """
+    text, digest = arguments.key(key)
+    _require(reason)
+    using = booking.database()
+    with booking.writing(using):
+        account = booking.lock_account(allocation.account_id, using)
+        detail = f"lot:{allocation.pk}"
+        known = booking.recall(digest, text, Verb.VOID, account, None, using, detail=detail)
+        if known is not None:
+            shares = _shares(account, known.booked_at, using)
+            amount = sum(share.amount for share in shares)
+            return _corrected(account, amount, known.available_after or 0, known.booked_at, shares, replayed=True)
+        now = booking.moment(using, account)
+        lot = TokenAllocation.objects.using(using).get(pk=allocation.pk)
+        free = booking.free_of(lot, now, using)
+        if not free:
+            raise InsufficientTokens(requested=1, available=0, spendable=0)
+        out = Move(lot.pk, -free, lot.remaining - free)
+        event = audit.record(
+            "tokens.void",
+            target=lot,
+            actor=actor,
+            reason=reason,
+            changes={"left": (lot.remaining, out.rest)},
+            using=using,
+        )
+        booking.post(account, now, EntryKind.SUBTRACT, [out], using=using, event=event)
+        after = booking.available(account, now, using)
+        facts = {"verb": Verb.VOID, "account": account, "amount": None, "detail": detail}
+        booking.remember(digest, text, using, booked_at=now, available_after=after, **facts)
+        result = _corrected(account, free, after, now, [LotShare(lot.pk, free)])
         tell = partial(signals.tokens_subtracted.send_robust, sender=TokenAccount, result=result)
         transaction.on_commit(tell, using=using)
     return result

@@ -192,8 +192,7 @@ def rollover(
             return _granted(lot, known.available_after or 0, replayed=True)
         old = TokenAllocation.objects.using(using).get(pk=allocation.pk)
         now = booking.moment(using, account)
-        has_expired = old.expires_at is not None and old.expires_at <= now
-        free = 0 if has_expired else old.remaining - booking.held_by_lot([account.pk], now, using).get(old.pk, 0)
+        free = booking.free_of(old, now, using)
         moved = free if wanted is None else wanted
         if moved > free or moved == 0:
             raise InsufficientTokens(requested=max(moved, 1), available=free, spendable=free)

@@ -19,7 +19,7 @@ from django.db import models, transaction
 from django.dispatch import Signal
 from django.utils.translation import gettext as _
 
-from django_token_pricing import conf, signals
+from django_token_pricing import audit, conf, signals
 from django_token_pricing.choices import Verb
 from django_token_pricing.exceptions import (
     HoldExpired,
@@ -235,11 +235,22 @@ def settle(key: str, actual: int, **usage: Any) -> Consumption:
     return result
 
 
-def release(key: str) -> Release:
-    """Give a hold back. Raises UnknownKey, and IdempotencyConflict for a hold that was settled."""
+def release(key: str, *, reason: str = "", actor: models.Model | None = None) -> Release:
+    """Give a hold back. With a reason or an actor, a person's decision, it leaves an audit event.
+
+    Raises UnknownKey, and IdempotencyConflict for a hold that was settled.
+    """
     text, digest = arguments.required_key(key)
     using = booking.database()
-    outcome = _path(using).release(text, digest, using)
+    if not reason and actor is None:
+        outcome = _path(using).release(text, digest, using)
+    else:
+        with booking.writing(using):
+            outcome = _path(using).release(text, digest, using)
+            if outcome.status == "ok":
+                held = TokenHold.objects.using(using).get(pk=outcome.hold)
+                changes = {"held": (outcome.amount, 0)}
+                audit.record("tokens.release", target=held, actor=actor, reason=reason, changes=changes, using=using)
     if outcome.status == "settled":
         outcome = outcome._replace(status="conflict", detail=_("it is a hold that was settled."))
     done = _accepted(outcome, text)

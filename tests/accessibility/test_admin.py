@@ -15,7 +15,7 @@ from django.test import Client
 from playwright.sync_api import Browser, Page
 
 from django_token_pricing import tokens
-from django_token_pricing.models import LedgerEntry, TokenAccount, TokenHold
+from django_token_pricing.models import LedgerEntry, TokenAccount, TokenAllocation, TokenHold, TokenUsageLog
 from tests import world
 from tests.admin import site
 
@@ -51,6 +51,11 @@ def addresses() -> dict[str, str]:
     tokens.grant(pool, 1_000, source="purchase")
     empty = TokenAccount.objects.create(user=world.new_user())
     entry = LedgerEntry.objects.filter(account=customer.account).first()
+    mine = {"account": customer.account}
+    whose = {
+        TokenAccount: {"pk": customer.account.pk},
+        **dict.fromkeys((TokenAllocation, TokenHold, TokenUsageLog), mine),
+    }
     return {
         "index": site.index(),
         "account": site.page(customer.account),
@@ -61,6 +66,10 @@ def addresses() -> dict[str, str]:
         "hold": site.page(TokenHold.objects.first()),
         "filtered entries": f"{site.lists(LedgerEntry)}?account={customer.account.pk}&from=2026-01-01",
         "nothing found": f"{site.lists(LedgerEntry)}?q=nobody",
+        **{
+            f"{name} of {model._meta.verbose_name}": site.deed(model.objects.filter(**whose[model]).first(), name)
+            for model, name, _permission in site.DEEDS
+        },
         **{f"list of {model._meta.verbose_name_plural}": site.lists(model) for model in site.MODELS},
     }
 

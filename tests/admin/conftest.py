@@ -21,7 +21,7 @@ def owner(db: None) -> Any:
 
 @pytest.fixture
 def operator(db: None) -> Any:
-    return site.staff("view_costs", *site.VIEW)
+    return site.staff("view_costs", *site.VIEW, *site.MAY_DO)
 
 
 @pytest.fixture

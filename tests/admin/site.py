@@ -38,6 +38,17 @@ MODELS: list[type[Any]] = [
     PaymentMirror,
 ]
 VIEW = [f"view_{model._meta.model_name}" for model in MODELS]
+# Deeds by the model of the row that they are done at: (the page, the permission).
+DEEDS: list[tuple[type[Any], str, str]] = [
+    (TokenAccount, "grant", "grant_tokens"),
+    (TokenAccount, "subtract", "subtract_tokens"),
+    (TokenAccount, "set-balance", "set_balance"),
+    (TokenAllocation, "void", "change_lots"),
+    (TokenAllocation, "change-dates", "change_lots"),
+    (TokenHold, "release", "release_holds"),
+    (TokenUsageLog, "refund", "refund_usage"),
+]
+MAY_DO = sorted({permission for _model, _page, permission in DEEDS})
 # Queries that a list may take, session and user included.
 MOST_QUERIES = 12
 
@@ -57,6 +68,11 @@ def lists(model: type[Any]) -> str:
 
 def page(row: Any) -> str:
     return reverse(f"admin:django_token_pricing_{row._meta.model_name}_change", args=[row.pk])
+
+
+def deed(row: Any, name: str) -> str:
+    route = f"admin:django_token_pricing_{row._meta.model_name}_{name.replace('-', '_')}"
+    return reverse(route, args=[row.pk])
 
 
 def index() -> str:

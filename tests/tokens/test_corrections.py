@@ -56,6 +56,52 @@ def test_subtracting_leaves_what_is_held(user: Any) -> None:
     assert tokens.settle("k", 40).amount == 40
 
 
+# Voiding a lot, releasing by a person
+
+
+def test_voiding_takes_what_is_left_of_one_lot_but_for_what_is_held(user: Any) -> None:
+    lot, other = give(user, priority=1), give(user)
+    tokens.consume(user, 10, key="c")
+    tokens.hold(user, 30, key="h")
+    answer = tokens.void(TokenAllocation.objects.get(pk=lot), **REASON)
+    assert (answer.amount, answer.lots, answer.balance_after) == (60, [(lot, 60)], 100)
+    assert (left(lot), left(other), has(user)) == (30, 100, (100, 30))
+    assert tokens.settle("h", 30).amount == 30
+    with pytest.raises(tokens.InsufficientTokens):
+        tokens.void(TokenAllocation.objects.get(pk=lot), **REASON)
+
+
+def test_a_lot_can_be_voided_before_it_starts_and_not_after_it_ended(user: Any, clock: Clock) -> None:
+    waiting = TokenAllocation.objects.get(pk=give(user, starts_at=clock.now + DAY))
+    ended = TokenAllocation.objects.get(pk=give(user, expires_at=clock.now + DAY))
+    assert tokens.void(waiting, **REASON).amount == 100
+    clock.on(days=2)
+    with pytest.raises(tokens.InsufficientTokens):
+        tokens.void(ended, **REASON)
+
+
+def test_voiding_again_with_its_key_gives_the_first_answer(user: Any) -> None:
+    lot, other = (TokenAllocation.objects.get(pk=give(user)) for _ in range(2))
+    first = tokens.void(lot, key="v", **REASON)
+    tokens.consume(user, 1, key="c")
+    again = tokens.void(lot, key="v", **REASON)
+    assert again.replayed
+    assert again == first
+    with pytest.raises(tokens.IdempotencyConflict):
+        tokens.void(other, key="v", **REASON)
+
+
+def test_who_released_a_hold_and_why_is_in_the_audit_trail(user: Any) -> None:
+    give(user)
+    tokens.hold(user, 30, key="h")
+    tokens.hold(user, 30, key="by itself")
+    tokens.release("by itself")
+    assert tokens.release("h", reason="The job hangs", actor=user).amount == 30
+    assert tokens.release("h", reason="The job hangs", actor=user).replayed
+    event = AuditEvent.objects.action("tokens.release").get()
+    assert (event.actor, event.reason, event.changes) == (user, "The job hangs", {"held": [30, 0]})
+
+
 @pytest.mark.parametrize("reason", ["", "  "])
 def test_corrections_need_a_reason(user: Any, reason: Any) -> None:
     give(user)
@@ -64,6 +110,7 @@ def test_corrections_need_a_reason(user: Any, reason: Any) -> None:
         lambda: tokens.subtract(user, 1, reason=reason, actor=None),
         lambda: tokens.set_balance(user, 1, reason=reason, actor=None),
         lambda: tokens.refund("k", reason=reason),
+        lambda: tokens.void(TokenAllocation.objects.get(), reason=reason, actor=None),
     ):
         with pytest.raises(ValueError, match="reason"):
             call()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.admin import AdminSite, ModelAdmin, ShowFacets
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
@@ -32,6 +32,7 @@ class Link:
     text: str
     url: str
     is_current: bool = False
+    is_adding: bool = False
 
 
 def may_view(site: AdminSite, request: HttpRequest, model: type[Model]) -> bool:
@@ -128,10 +129,11 @@ class ReadOnlyAdmin(AnyModelAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
         context = {
             "tabs": self.tabs(request),
             "section_name": self.section_name,
-            "tools": self.tools(request, object_id),
+            "tools": [] if row is None else [*self.tools(request, row), *self.deed_links(request, row)],
             **(extra_context or {}),
         }
         return super().change_view(request, object_id, form_url, context)
@@ -161,6 +163,10 @@ class ReadOnlyAdmin(AnyModelAdmin):
     def tabs(self, request: HttpRequest) -> list[Link]:
         return tabs(self.admin_site, request, self.section, self.model)
 
-    def tools(self, request: HttpRequest, object_id: str) -> list[Link]:
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
         """Links beside the title of a row's page."""
+        return []
+
+    def deed_links(self, request: HttpRequest, row: Any) -> list[Link]:
+        """Beside them, what this person can do at the row now."""
         return []

@@ -18,6 +18,8 @@ from django_token_pricing.admin.base.markup import badge, link
 from django_token_pricing.admin.base.mixins import Link, ReadOnlyAdmin, may_view, object_url
 from django_token_pricing.admin.base.wording import NOTHING, day, moment, number
 from django_token_pricing.admin.tokens import owners
+from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
+from django_token_pricing.admin.tokens.deeds import Grant, SetBalance, Subtract
 from django_token_pricing.admin.tokens.filters import (
     OwnerFilter,
 )
@@ -31,7 +33,8 @@ from django_token_pricing.models import (
 
 
 @admin.register(TokenAccount)
-class TokenAccountAdmin(TokensAdmin):
+class TokenAccountAdmin(DeedsMixin, TokensAdmin):
+    deeds = [SetBalance, Subtract, Grant]
     list_display = ["owner", "tier_name", "available", "held", "next_expiry", "last_booking"]
     list_filter = [OwnerFilter]
     search_fields = ["pk"]
@@ -122,9 +125,8 @@ class TokenPoolAdmin(TokensAdmin):
             row.live = balances[row]
             row.account_url = self._account_url(row) if may_open else ""
 
-    def tools(self, request: HttpRequest, object_id: str) -> list[Link]:
-        row = self.get_object(request, unquote(object_id))
-        if row is None or not row.account_pk or not may_view(self.admin_site, request, TokenAccount):
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
+        if not row.account_pk or not may_view(self.admin_site, request, TokenAccount):
             return []
         return [Link(str(_("Account")), self._account_url(row))]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.db.models import F, Model, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -20,6 +19,8 @@ from django_token_pricing.admin.base.markup import badge, link
 from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
 from django_token_pricing.admin.base.wording import NOTHING, day, exact_moment, moment, money, number, signed
 from django_token_pricing.admin.tokens import owners
+from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
+from django_token_pricing.admin.tokens.deeds import ChangeDates, RefundUse, ReleaseHold, VoidLot
 from django_token_pricing.admin.tokens.filters import (
     AccountFilter,
     AllocationFilter,
@@ -47,7 +48,8 @@ from django_token_pricing.models import (
 
 
 @admin.register(TokenAllocation)
-class TokenAllocationAdmin(AccountRowsAdmin):
+class TokenAllocationAdmin(DeedsMixin, AccountRowsAdmin):
+    deeds = [ChangeDates, VoidLot]
     list_display = ["granted", "owner", "source", "tokens", "left", "priority", "starts", "expires", "state"]
     list_filter = [AccountFilter, ("source", ChoicesInScope)]
     parameters = ["source"]
@@ -58,10 +60,10 @@ class TokenAllocationAdmin(AccountRowsAdmin):
         (_("Origin"), {"fields": ["event", "key", "parent", "paid_amount", "paid_currency"]}),
     ]
 
-    def tools(self, request: HttpRequest, object_id: str) -> list[Link]:
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
         if not may_view(self.admin_site, request, LedgerEntry):
             return []
-        return [Link(str(_("Entries")), list_url(self.admin_site, LedgerEntry, allocation=object_id))]
+        return [Link(str(_("Entries")), list_url(self.admin_site, LedgerEntry, allocation=row.pk))]
 
     @admin.display(description=_("granted"))
     def granted(self, row: Any) -> str:
@@ -168,7 +170,8 @@ class UsageList(BigChangeList):
 
 
 @admin.register(TokenUsageLog)
-class TokenUsageLogAdmin(AccountRowsAdmin):
+class TokenUsageLogAdmin(DeedsMixin, AccountRowsAdmin):
+    deeds = [RefundUse]
     changelist = UsageList
     search_help_text = HELP_WITH_KEY
     list_display = ["used", "owner", "what", "tokens", "input", "output", "cost_text", "charged"]
@@ -194,9 +197,8 @@ class TokenUsageLogAdmin(AccountRowsAdmin):
         known = known_key(key)
         return queryset.filter(pk=known.usage_id) if known and known.usage_id else None
 
-    def tools(self, request: HttpRequest, object_id: str) -> list[Link]:
-        row = self.get_object(request, unquote(object_id))
-        if row is None or not row.key or not may_view(self.admin_site, request, LedgerEntry):
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
+        if not row.key or not may_view(self.admin_site, request, LedgerEntry):
             return []
         return [Link(str(_("Entries")), list_url(self.admin_site, LedgerEntry, q=row.key))]
 
@@ -248,7 +250,8 @@ class HoldList(BigChangeList):
 
 
 @admin.register(TokenHold)
-class TokenHoldAdmin(AccountRowsAdmin):
+class TokenHoldAdmin(DeedsMixin, AccountRowsAdmin):
+    deeds = [ReleaseHold]
     changelist = HoldList
     search_help_text = HELP_WITH_KEY
     list_display = ["since", "owner", "state", "key", "what", "tokens", "settled", "until"]

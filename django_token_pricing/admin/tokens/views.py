@@ -156,14 +156,14 @@ class AccountPage:
         return list_url(self.model_admin.admin_site, model, account=self.account.pk, **filters)
 
     def tools(self) -> list[Link]:
-        found = [Link(_("Entries"), self.url(LedgerEntry)), Link(_("Audit"), self.url(AuditEvent))]
-        if self.account.pool_id is None:
-            found.insert(1, Link(_("Usage"), self.url(TokenUsageLog)))
-        user = get_user_model()
-        if self.account.user_id is not None and self.may_view(user):
-            url = object_url(self.model_admin.admin_site, user, self.account.user_id)
-            found.append(Link(capfirst(str(user._meta.verbose_name)), url))
-        return [link for link in found if link.url]
+        """What can be done here; where nothing can, the lists of what happened, which the panels lead to as well."""
+        deeds: list[Link] = self.model_admin.deed_links(self.request, self.account)  # type: ignore[attr-defined]
+        found = [Link(_("Audit"), self.url(AuditEvent))]
+        if not deeds:
+            found.insert(0, Link(_("Entries"), self.url(LedgerEntry)))
+            if self.account.pool_id is None:
+                found.insert(1, Link(_("Usage"), self.url(TokenUsageLog)))
+        return [link for link in found if link.url] + deeds
 
     def state(self) -> tuple[str, str]:
         if self.account.is_closed:
@@ -179,6 +179,10 @@ class AccountPage:
         if account.tier:
             yield Fact(_("Tier"), account.tier)
         if account.user_id is not None:
+            user = get_user_model()
+            if self.may_view(user):
+                page = object_url(self.model_admin.admin_site, user, account.user_id)
+                yield Fact(capfirst(str(user._meta.verbose_name)), owners.name_of(account), "", page)
             yield from self._subscription(account.user_id)
             yield from self._membership(account.user_id)
         yield Fact(_("Account %(number)s since") % {"number": account.pk}, day(account.created_at))

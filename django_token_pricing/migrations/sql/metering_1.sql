@@ -7,19 +7,29 @@ CREATE FUNCTION tp_account_1(p_user @user_type@, p_pool bigint) RETURNS bigint L
 DECLARE
     v_id bigint;
 BEGIN
-    INSERT INTO django_token_pricing_tokenaccount (user_id, tier, balance, created_at)
-        SELECT u.@user_pk@, coalesce((
-            SELECT coalesce(nullif(m.tier, ''), m.plan_code) FROM django_token_pricing_subscriptionmirror m
-            WHERE m.user_id = p_user AND m.gone_at IS NULL AND m.status IN ('trialing', 'active', 'past_due')
-            ORDER BY m.period_starts_at DESC NULLS LAST, m.id DESC LIMIT 1), ''), 0, clock_timestamp()
-        FROM @user_table@ u WHERE u.@user_pk@ = p_user
-        ON CONFLICT DO NOTHING;
-    INSERT INTO django_token_pricing_tokenaccount (pool_id, tier, balance, created_at)
-        SELECT p.id, '', 0, clock_timestamp() FROM django_token_pricing_tokenpool p WHERE p.id = p_pool
-        ON CONFLICT DO NOTHING;
-    SELECT a.id INTO v_id FROM django_token_pricing_tokenaccount a WHERE a.user_id = p_user OR a.pool_id = p_pool;
+    FOR v_turn IN 1..2 LOOP
+        SELECT a.id INTO v_id FROM django_token_pricing_tokenaccount a WHERE a.user_id = p_user OR a.pool_id = p_pool;
+        EXIT WHEN FOUND OR v_turn = 2;
+        INSERT INTO django_token_pricing_tokenaccount (user_id, tier, balance, created_at)
+            SELECT u.@user_pk@, coalesce((
+                SELECT coalesce(nullif(m.tier, ''), m.plan_code) FROM django_token_pricing_subscriptionmirror m
+                WHERE m.user_id = p_user AND m.gone_at IS NULL AND m.status IN ('trialing', 'active', 'past_due')
+                ORDER BY m.period_starts_at DESC NULLS LAST, m.id DESC LIMIT 1), ''), 0, clock_timestamp()
+            FROM @user_table@ u WHERE u.@user_pk@ = p_user
+            ON CONFLICT DO NOTHING;
+        INSERT INTO django_token_pricing_tokenaccount (pool_id, tier, balance, created_at)
+            SELECT p.id, '', 0, clock_timestamp() FROM django_token_pricing_tokenpool p WHERE p.id = p_pool
+            ON CONFLICT DO NOTHING;
+    END LOOP;
     RETURN v_id;
 END $body$;
+
+-- Wait in line for an account that others have locked. All who wait for a row wake whenever it changes, only to find
+-- the next one ahead of them; here one wakes, the next in line. Whoever holds the row already never comes here, so the
+-- line adds no order of locks to that of the rows.
+CREATE FUNCTION tp_queue_1(p_account bigint) RETURNS void LANGUAGE sql AS $body$
+    SELECT pg_advisory_xact_lock(1953523825, (p_account % 2147483648)::int)
+$body$;
 
 -- What an account's live lots could pay at a moment, in burn order, less what other open holds reserve on them.
 CREATE FUNCTION tp_lots_1(p_account bigint, p_now timestamptz, p_hold bigint)
@@ -75,14 +85,35 @@ BEGIN
             END IF;
         END IF;
 
-        -- Lock the account, alone.
+        -- Lock the account, alone: at once, or in line where others hold it.
         IF p_verb = 'settle' THEN
             IF k.verb IS DISTINCT FROM 'hold' THEN
                 o_status := CASE WHEN k.verb IS NULL THEN 'unknown_key' ELSE 'conflict' END; o_detail := k.verb;
                 RETURN;
             END IF;
+            v_account := k.account_id;
             SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
-                FROM django_token_pricing_tokenaccount WHERE id = k.account_id FOR NO KEY UPDATE;
+                FROM django_token_pricing_tokenaccount WHERE id = v_account FOR NO KEY UPDATE SKIP LOCKED;
+        ELSIF p_pool IS NULL THEN
+            SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
+                FROM django_token_pricing_tokenaccount WHERE user_id = p_user FOR NO KEY UPDATE SKIP LOCKED;
+        ELSE
+            SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
+                FROM django_token_pricing_tokenaccount WHERE pool_id = p_pool FOR NO KEY UPDATE SKIP LOCKED;
+        END IF;
+        IF v_own IS NULL THEN
+            v_account := coalesce(v_account, tp_account_1(p_user, p_pool));
+            PERFORM tp_queue_1(v_account);
+            SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
+                FROM django_token_pricing_tokenaccount WHERE id = v_account FOR NO KEY UPDATE;
+            IF v_own IS NULL OR (p_verb <> 'settle' AND v_user IS DISTINCT FROM p_user) THEN
+                -- There is no such owner, or the user was deleted while we waited.
+                o_status := 'unknown_owner';
+                RETURN;
+            END IF;
+        END IF;
+
+        IF p_verb = 'settle' THEN
             SELECT * INTO h FROM django_token_pricing_tokenhold WHERE id = k.hold_id;
             o_hold := h.id;
             EXIT fresh WHEN h.status = 'settled' AND h.settled_amount = p_amount;
@@ -94,31 +125,21 @@ BEGIN
             SELECT l.account_id INTO v_pool FROM django_token_pricing_tokenholdlot l
                 WHERE l.hold_id = h.id AND l.account_id <> v_own AND h.status = 'open'
                     AND h.expires_at > clock_timestamp() LIMIT 1;
-        ELSE
-            FOR v_at IN 1..2 LOOP
-                IF p_pool IS NULL THEN
-                    SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
-                        FROM django_token_pricing_tokenaccount WHERE user_id = p_user FOR NO KEY UPDATE;
-                ELSE
-                    SELECT id, balance, booked_at, tier, user_id INTO v_own, v_balance, v_last, v_tier, v_user
-                        FROM django_token_pricing_tokenaccount WHERE pool_id = p_pool FOR NO KEY UPDATE;
-                END IF;
-                EXIT WHEN FOUND OR v_at = 2;
-                PERFORM tp_account_1(p_user, p_pool);
-            END LOOP;
-            IF v_own IS NULL THEN
-                o_status := 'unknown_owner';
-                RETURN;
-            END IF;
+        ELSIF k.digest IS NOT NULL THEN
             -- The key is another owner's.
-            EXIT fresh WHEN k.digest IS NOT NULL;
+            EXIT fresh;
         END IF;
 
         -- Find the tokens: what the hold reserves, then own lots; where these do not suffice, once more with the pool's.
         LOOP
             IF v_pool IS NOT NULL THEN
                 SELECT balance, booked_at INTO v_pool_balance, v_pool_last
-                    FROM django_token_pricing_tokenaccount WHERE id = v_pool FOR NO KEY UPDATE;
+                    FROM django_token_pricing_tokenaccount WHERE id = v_pool FOR NO KEY UPDATE SKIP LOCKED;
+                IF NOT FOUND THEN
+                    PERFORM tp_queue_1(v_pool);
+                    SELECT balance, booked_at INTO v_pool_balance, v_pool_last
+                        FROM django_token_pricing_tokenaccount WHERE id = v_pool FOR NO KEY UPDATE;
+                END IF;
             END IF;
             -- The clock is read under the locks, and an account's moments only rise.
             v_now := greatest(clock_timestamp(), v_last + interval '1 microsecond', v_pool_last + interval '1 microsecond');

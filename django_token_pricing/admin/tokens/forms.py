@@ -1,0 +1,134 @@
+"""What deeds on accounts and their rows ask for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django import forms
+from django.utils import formats
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from django_token_pricing.admin.base.wording import number
+from django_token_pricing.choices import Source
+from django_token_pricing.models import DEFAULT_PRIORITY
+
+MOST = 2**63 - 1
+# A lot that a person grants is none of a plan's period, and carrying over has a deed of its own.
+SOURCES = [(source.value, source.label) for source in Source if source not in (Source.PLAN, Source.ROLLOVER)]
+
+
+class DayInput(forms.DateInput):
+    """The browser's own calendar."""
+
+    input_type = "date"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%d")
+
+
+class DeedForm(forms.Form):
+    """What every deed asks for."""
+
+    key = forms.UUIDField(widget=forms.HiddenInput)
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=gettext_lazy("Kept in the audit trail; customers do not see it."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.order_fields([name for name in self.fields if name not in ("reason", "key")])
+
+
+class TokensField(forms.IntegerField):
+    """A whole number, which may be pasted with its groups as the reader's language or a neutral space sets them."""
+
+    widget = forms.TextInput(attrs={"inputmode": "numeric", "class": "num", "autocomplete": "off"})
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"label": gettext_lazy("Tokens"), "min_value": 1, "max_value": MOST, **options})
+
+    def to_python(self, value: Any) -> int | None:
+        separators = re.escape(f"{formats.get_format('THOUSAND_SEPARATOR')} \u00a0\u202f'’")
+        text = str(value or "").strip()
+        if re.fullmatch(rf"\d{{1,3}}(?:[{separators}]\d{{3}})+", text):
+            value = re.sub(rf"[{separators}]", "", text)
+        return super().to_python(value)
+
+    def prepare_value(self, value: Any) -> Any:
+        return number(value) if isinstance(value, int) else value
+
+
+class AmountForm(DeedForm):
+    amount = TokensField()
+
+
+class GrantForm(AmountForm):
+    source = forms.ChoiceField(label=gettext_lazy("Source"), choices=SOURCES, initial=Source.MANUAL.value)
+    starts_on = forms.DateField(
+        label=gettext_lazy("Starts"),
+        required=False,
+        widget=DayInput,
+        help_text=gettext_lazy("At the beginning of this day. Empty: now."),
+    )
+    expires_on = forms.DateField(
+        label=gettext_lazy("Expires"),
+        required=False,
+        widget=DayInput,
+        help_text=gettext_lazy("At the end of this day. Empty: never."),
+    )
+    priority = forms.IntegerField(
+        label=gettext_lazy("Priority"),
+        min_value=-32768,
+        max_value=32767,
+        initial=DEFAULT_PRIORITY,
+        help_text=gettext_lazy("A smaller number is spent first."),
+    )
+    paid_amount = forms.DecimalField(
+        label=gettext_lazy("Paid"),
+        required=False,
+        min_value=0,
+        max_digits=19,
+        decimal_places=4,
+        localize=True,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "class": "num", "autocomplete": "off"}),
+    )
+    paid_currency = forms.RegexField(
+        label=gettext_lazy("Currency"),
+        regex=r"^[A-Z]{3}$",
+        required=False,
+        widget=forms.TextInput(attrs={"size": 4, "maxlength": 3, "autocomplete": "off"}),
+        error_messages={"invalid": gettext_lazy("Three capital letters, such as EUR.")},
+    )
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or {}
+        paid, currency = given.get("paid_amount"), given.get("paid_currency")
+        if paid is not None and not currency and "paid_currency" not in self.errors:
+            self.add_error("paid_currency", _("Say in which currency it was paid."))
+        if currency and paid is None and "paid_amount" not in self.errors:
+            self.add_error("paid_amount", _("Say how much was paid, or leave the currency out."))
+        return given
+
+
+class DatesForm(DeedForm):
+    starts_on = forms.DateField(
+        label=gettext_lazy("Starts"),
+        required=False,
+        widget=DayInput,
+        help_text=gettext_lazy("At the beginning of this day. Empty: as now."),
+    )
+    expires_on = forms.DateField(
+        label=gettext_lazy("Expires"),
+        required=False,
+        widget=DayInput,
+        help_text=gettext_lazy("At the end of this day. Empty: never."),
+    )
+
+
+class RefundForm(DeedForm):
+    amount = TokensField(required=False, help_text=gettext_lazy("Empty: all that has not been refunded."))
