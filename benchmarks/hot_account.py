@@ -22,7 +22,8 @@ WRITERS = 16
 
 def run(given: Options) -> None:
     with database():
-        add_accounts(10)
+        # Among many others: on tables of a few rows PostgreSQL plans to scan them whole.
+        add_accounts(10_000)
         yardstick = Yardstick(1)
         with crew(WRITERS) as workers:
             pairs = by_turns(
