@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -47,6 +48,20 @@ def test_cards_lots_holds_use_and_entries_are_shown(owners_client: Client) -> No
         assert shown in text, shown
     assert "the pace needs 7 full days of use; there are 0" in text
     assert "USD 0.25" in text
+
+
+def test_what_is_held_of_an_expired_lot_is_part_of_the_balance(owners_client: Client) -> None:
+    user = world.new_user()
+    now = timezone.now()
+    tokens.grant(user, 1_000, source="manual")
+    lot = tokens.grant(user, 500, source="promotion", expires_at=now + timedelta(seconds=0.3), priority=1).allocation
+    tokens.hold(user, 70, key="job")
+    time.sleep(0.4)
+    text = text_of(owners_client, user.token_account)
+    assert TokenAllocation.objects.get(pk=lot).expires_at < timezone.now()
+    assert "Held of expired lots" in text
+    assert "balance 1,070 − held 70" in text
+    assert re.search(r"Balance</th><td[^>]*>1,070<", text)
 
 
 def test_it_takes_as_many_queries_for_30_of_everything_as_for_one(owners_client: Client) -> None:

@@ -104,7 +104,8 @@ class Deed(ABC):
                 try:
                     told = self.do(form.cleaned_data, f"admin:{form.cleaned_data['key']}")
                 except TokenPricingError as error:
-                    form.add_error(None, error.message)
+                    facts = {name: number(fact) if type(fact) is int else fact for name, fact in error.facts.items()}
+                    form.add_error(None, str(error.template) % facts)
                 else:
                     messages.success(self.request, told)
                     return HttpResponseRedirect(self.back())

@@ -81,13 +81,6 @@ class GrantForm(AmountForm):
         widget=DayInput,
         help_text=gettext_lazy("At the end of this day. Empty: never."),
     )
-    priority = forms.IntegerField(
-        label=gettext_lazy("Priority"),
-        min_value=-32768,
-        max_value=32767,
-        initial=DEFAULT_PRIORITY,
-        help_text=gettext_lazy("A smaller number is spent first."),
-    )
     paid_amount = forms.DecimalField(
         label=gettext_lazy("Paid"),
         required=False,
@@ -103,6 +96,13 @@ class GrantForm(AmountForm):
         required=False,
         widget=forms.TextInput(attrs={"size": 4, "maxlength": 3, "autocomplete": "off"}),
         error_messages={"invalid": gettext_lazy("Three capital letters, such as EUR.")},
+    )
+    priority = forms.IntegerField(
+        label=gettext_lazy("Priority"),
+        min_value=-32768,
+        max_value=32767,
+        initial=DEFAULT_PRIORITY,
+        help_text=gettext_lazy("A smaller number is spent first."),
     )
 
     def clean(self) -> dict[str, Any]:

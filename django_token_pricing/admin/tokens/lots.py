@@ -56,6 +56,8 @@ class Lots:
     count: int
     left: int
     held: int
+    # Held tokens of lots that have expired since: they can be settled, and nothing else.
+    held_expired: int
 
     @property
     def more(self) -> int:
@@ -67,7 +69,11 @@ class Lots:
 
     @property
     def total(self) -> str:
-        return number(self.left)
+        return number(self.left + self.held_expired)
+
+    @property
+    def expired_tokens(self) -> str:
+        return number(self.held_expired)
 
     @property
     def rest(self) -> int:
@@ -79,12 +85,16 @@ def live_lots(account: TokenAccount, as_of: datetime, held: int, site: AdminSite
     """In three queries, of which the number of lots decides the cost of one."""
     live = TokenAllocation.objects.filter(account=account, is_open=True).live(as_of)
     sums = live.aggregate(count=Count("pk"), left=Sum("remaining"))
-    reserved = dict(
+    lines = (
         TokenHoldLot.objects.filter(account=account, closed_at=None, expires_at__gt=as_of)
         .order_by()
-        .values_list("allocation")
+        .values_list("allocation", "allocation__expires_at")
         .annotate(Sum("amount"))
     )
+    reserved, held_expired = {}, 0
+    for lot, ends, amount in lines:
+        reserved[lot] = amount
+        held_expired += amount if ends and ends <= as_of else 0
     left = sums["left"] or 0
     rows = []
     first = live.in_burn_order().select_related("event", "parent")[:MOST_SHOWN]
@@ -107,7 +117,7 @@ def live_lots(account: TokenAccount, as_of: datetime, held: int, site: AdminSite
                 is_soon=is_soon,
             )
         )
-    return Lots(rows=rows, count=sums["count"], left=left, held=held)
+    return Lots(rows=rows, count=sums["count"], left=left, held=held, held_expired=held_expired)
 
 
 def _note(lot: TokenAllocation) -> str:
