@@ -81,6 +81,13 @@ class UnknownOwner(TokenPricingError):
     template = _("%(owner)s is not a saved user or token pool.")
 
 
+class MemberElsewhere(TokenPricingError):
+    """A user is in one pool at most. Facts: user, pool, count (of all who are elsewhere)."""
+
+    code = "member_elsewhere"
+    template = _("%(user)s is a member of “%(pool)s”. Of those given, %(count)s are in another pool.")
+
+
 class UnknownKey(TokenPricingError):
     """No hold or use was booked under this key. Facts: key."""
 

@@ -21,6 +21,7 @@ class TokenPool(models.Model):
     class Meta:
         verbose_name = _("token pool")
         verbose_name_plural = _("token pools")
+        permissions = [("manage_members", _("Can add and remove members and set their caps"))]
 
     def __str__(self) -> str:
         return self.name

@@ -13,6 +13,7 @@ from django_token_pricing.exceptions import (
     InvalidMoment,
     InvalidUsage,
     LimitExceeded,
+    MemberElsewhere,
     PoolCapReached,
     UnknownKey,
     UnknownOwner,
@@ -24,6 +25,7 @@ from django_token_pricing.tokens.corrections import refund, set_balance, subtrac
 from django_token_pricing.tokens.expiry import expire
 from django_token_pricing.tokens.grants import grant, rollover
 from django_token_pricing.tokens.metering import Hold, Use, consume, consume_many, hold, release, settle
+from django_token_pricing.tokens.pools import MembersChanged, add_members, remove_members, set_caps
 from django_token_pricing.tokens.privacy import Erasure, Pruning, erase, prune
 from django_token_pricing.tokens.reconciliation import Discrepancy, reconcile
 from django_token_pricing.tokens.recording import Recorded, record_many
@@ -60,6 +62,8 @@ __all__ = [
     "InvalidUsage",
     "LimitExceeded",
     "LotShare",
+    "MemberElsewhere",
+    "MembersChanged",
     "PoolCapReached",
     "Pruning",
     "Recorded",
@@ -71,6 +75,7 @@ __all__ = [
     "UnknownOwner",
     "UnsupportedIsolation",
     "Use",
+    "add_members",
     "balance",
     "balances",
     "consume",
@@ -85,8 +90,10 @@ __all__ = [
     "record_many",
     "refund",
     "release",
+    "remove_members",
     "rollover",
     "set_balance",
+    "set_caps",
     "settle",
     "statement",
     "subtract",

@@ -16,7 +16,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from django_token_pricing.choices import Source
-from django_token_pricing.exceptions import InvalidAmount, InvalidKey, InvalidMoment, InvalidUsage, UnknownOwner
+from django_token_pricing.exceptions import (
+    InvalidAmount,
+    InvalidInput,
+    InvalidKey,
+    InvalidMoment,
+    InvalidUsage,
+    UnknownOwner,
+)
 from django_token_pricing.lib.digests import digest
 from django_token_pricing.lib.money import Money
 from django_token_pricing.lib.periods import start_of_day
@@ -221,3 +228,8 @@ def ttl(value: Any, *, default: timedelta) -> timedelta:
     if not isinstance(value, timedelta) or not timedelta(0) < value <= MOST_TTL:
         raise InvalidMoment(name="ttl", value=repr(value), detail=_("it must be above 0 and at most 366 days."))
     return value
+
+
+def reason(value: str) -> None:
+    if not value.strip():
+        raise InvalidInput(detail=_("A reason is needed: it is what the audit trail will say."))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from django_token_pricing.choices import EntryKind, Verb
 from django_token_pricing.exceptions import IdempotencyConflict, InvalidAmount, UnknownOwner, UnsupportedIsolation
 from django_token_pricing.lib.periods import month_of
+from django_token_pricing.lib.steps import steps
 from django_token_pricing.models import (
     AuditEvent,
     IdempotencyKey,
@@ -38,10 +39,7 @@ from django_token_pricing.models import (
 )
 from django_token_pricing.tokens.arguments import MOST, Owner
 
-T = TypeVar("T")
-
 TICK = timedelta(microseconds=1)
-STEP = 500
 BEGINNING = datetime(2000, 1, 1, tzinfo=timezone.utc)
 
 
@@ -131,12 +129,6 @@ def _split(owners: Iterable[Owner]) -> tuple[list[Any], list[int]]:
     """The keys of the users and those of the pools among the owners, each in order."""
     users = sorted(owner.user for owner in owners if owner.pool is None)
     return users, sorted(owner.pool for owner in owners if owner.pool is not None)
-
-
-def steps(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """SQLite takes few parameters a statement."""
-    for start in range(0, len(items), STEP):
-        yield items[start : start + STEP]
 
 
 def lock_account(pk: int, using: str) -> TokenAccount:

@@ -20,6 +20,7 @@ from django_token_pricing.exceptions import (
     InvalidAmount,
     InvalidMoment,
 )
+from django_token_pricing.lib.steps import steps
 from django_token_pricing.models import (
     DEFAULT_PRIORITY,
     AuditEvent,
@@ -316,7 +317,7 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
     now = booking.clock(using)
     # One moment an account, fixed before the first of its rows moves it.
     moments = {pk: max([now, *([of.booked_at + booking.TICK] if of.booked_at else [])]) for pk, of in locked.items()}
-    for step in booking.steps(fresh):
+    for step in steps(fresh):
         lots, entries = [], []
         for row in step:
             account = locked[accounts[row.owner]]
@@ -355,7 +356,7 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
             if row.digest
         ]
         booking.remember_many(keys, using)
-    for changed in booking.steps([locked[pk] for pk in sorted({accounts[row.owner] for row in fresh})]):
+    for changed in steps([locked[pk] for pk in sorted({accounts[row.owner] for row in fresh})]):
         TokenAccount.objects.using(using).bulk_update(changed, ["balance", "booked_at"])
     return BulkGrant(granted=len(fresh), tokens=tokens, replayed=replayed, event=event.pk)
 
@@ -363,7 +364,7 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
 def _fresh(rows: list[_Checked], accounts: dict[Owner, int], using: str) -> list[_Checked]:
     """The rows that were not granted before, each key once. Raises IdempotencyConflict."""
     facts: dict[UUID, tuple[Any, ...]] = {}
-    for step in booking.steps([row.digest for row in rows if row.digest]):
+    for step in steps([row.digest for row in rows if row.digest]):
         known = IdempotencyKey.objects.using(using).filter(digest__in=step)
         facts.update((key.digest, (key.verb, key.account_id, key.amount, key.detail)) for key in known)
     fresh = []

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from django_token_pricing import audit, signals
 from django_token_pricing.choices import EntryKind, Source, Verb
-from django_token_pricing.exceptions import InsufficientTokens, InvalidAmount, InvalidInput, InvalidKey, UnknownKey
+from django_token_pricing.exceptions import InsufficientTokens, InvalidAmount, InvalidKey, UnknownKey
 from django_token_pricing.lib import digests
 from django_token_pricing.models import (
     IdempotencyKey,
@@ -52,7 +52,7 @@ def _correct(
 ) -> Subtraction:
     text, digest = arguments.key(key)
     whose = arguments.owner(owner)
-    _require(reason)
+    arguments.reason(reason)
     using = booking.database()
     with booking.writing(using):
         account = booking.lock(whose, using)
@@ -95,7 +95,7 @@ def void(
     Raises InsufficientTokens when nothing is left, IdempotencyConflict, InvalidKey.
     """
     text, digest = arguments.key(key)
-    _require(reason)
+    arguments.reason(reason)
     using = booking.database()
     with booking.writing(using):
         account = booking.lock_account(allocation.account_id, using)
@@ -129,11 +129,6 @@ def void(
     return result
 
 
-def _require(reason: str) -> None:
-    if not reason.strip():
-        raise InvalidInput(detail=_("A reason is needed: it is what the audit trail will say."))
-
-
 def _shares(account: TokenAccount, at: datetime, using: str) -> list[LotShare]:
     moves = LedgerEntry.objects.using(using).filter(account=account, booked_at=at).order_by("pk")
     return [LotShare(lot, -amount) for lot, amount in moves.values_list("allocation", "amount")]
@@ -162,7 +157,7 @@ def refund(
     one needs a key of its own. Raises UnknownKey, InvalidKey, InvalidAmount (more than is left), IdempotencyConflict.
     """
     wanted = None if amount is None else arguments.amount(amount)
-    _require(reason)
+    arguments.reason(reason)
     using = booking.database()
     use = _use(use_key, using)
     text, digest = arguments.key(key)

@@ -12,6 +12,7 @@ from django.db import connections, transaction
 
 from django_token_pricing.choices import Verb
 from django_token_pricing.exceptions import IdempotencyConflict
+from django_token_pricing.lib.steps import steps
 from django_token_pricing.models import IdempotencyKey, TokenUsageLog
 from django_token_pricing.tokens import booking
 from django_token_pricing.tokens.metering import Use
@@ -120,7 +121,7 @@ def _stepwise(uses: list[Use], using: str) -> Recorded:
     # No balance moves, but whoever brings the same uses must wait here to find their keys.
     booking.lock_accounts((account.pk for account in accounts.values()), using)
     known: dict[UUID, tuple[Any, ...]] = {}
-    for digests in booking.steps([use.digest for use in uses if use.digest]):
+    for digests in steps([use.digest for use in uses if use.digest]):
         found = IdempotencyKey.objects.using(using).filter(digest__in=digests)
         known.update((key.digest, (key.verb, key.account_id, key.amount)) for key in found)
     fresh = []
@@ -133,7 +134,7 @@ def _stepwise(uses: list[Use], using: str) -> Recorded:
         elif known[use.digest] != said:
             raise IdempotencyConflict(key=use.key, detail=str(Verb.RECORD.label))
     now = booking.clock(using)
-    for step in booking.steps(fresh):
+    for step in steps(fresh):
         rows = [
             TokenUsageLog(
                 account=accounts[use.owner],

@@ -17,6 +17,7 @@ from django_token_pricing.models import (
     AuditEvent,
     LedgerEntry,
     PaymentMirror,
+    PoolMember,
     SubscriptionMirror,
     TokenAccount,
     TokenAllocation,
@@ -29,6 +30,7 @@ from tests import world
 MODELS: list[type[Any]] = [
     TokenAccount,
     TokenPool,
+    PoolMember,
     TokenAllocation,
     LedgerEntry,
     TokenUsageLog,
@@ -47,6 +49,11 @@ DEEDS: list[tuple[type[Any], str, str]] = [
     (TokenAllocation, "change-dates", "change_lots"),
     (TokenHold, "release", "release_holds"),
     (TokenUsageLog, "refund", "refund_usage"),
+    (TokenPool, "add-members", "manage_members"),
+    (TokenPool, "remove-members", "manage_members"),
+    (TokenPool, "set-caps", "manage_members"),
+    (PoolMember, "change-cap", "manage_members"),
+    (PoolMember, "remove", "manage_members"),
 ]
 MAY_DO = sorted({permission for _model, _page, permission in DEEDS})
 # Queries that a list may take, session and user included.
@@ -98,5 +105,5 @@ def customer(number: int = 0, *, feature: str = "chat", model: str = "gpt-4o") -
     PaymentMirror.objects.create(
         external_ref=f"pay-{key}", user=user, status="succeeded", amount=9, currency="EUR", paid_at=now, **times
     )
-    world.new_pool()
+    world.new_pool(user)
     return Customer(user, TokenAccount.objects.get(user=user))

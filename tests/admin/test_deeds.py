@@ -9,15 +9,18 @@ from uuid import uuid4
 
 import pytest
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from django_token_pricing import tokens
 from django_token_pricing.models import (
     AuditEvent,
     LedgerEntry,
+    PoolMember,
     TokenAccount,
     TokenAllocation,
     TokenHold,
+    TokenPool,
     TokenUsageLog,
 )
 from tests import world
@@ -36,18 +39,26 @@ def row_of(model: type[Any]) -> Any:
 
 def given(**more: Any) -> dict[str, Any]:
     """What every form of these can be sent with; a field that it lacks does no harm."""
+    member = PoolMember.objects.first()
     return {
         "key": str(uuid4()),
         "reason": "Asked for by the customer",
         "amount": "70",
         "source": "manual",
         "priority": "100",
+        "members": member.user.get_username() if member else "",
+        "monthly_cap": "700",
         **more,
     }
 
 
-def moved() -> tuple[int, int, int]:
-    return LedgerEntry.objects.count(), AuditEvent.objects.count(), TokenHold.objects.filter(status="open").count()
+def moved() -> tuple[Any, ...]:
+    return (
+        LedgerEntry.objects.count(),
+        AuditEvent.objects.count(),
+        TokenHold.objects.filter(status="open").count(),
+        list(PoolMember.objects.order_by("pk").values_list("user", "pool", "monthly_cap")),
+    )
 
 
 # Who may
@@ -106,6 +117,7 @@ def test_a_form_sent_twice_does_its_deed_once(
     client, data = as_(operator), given()
     assert client.post(site.deed(row, name), data).status_code == 302
     after = moved()
+    # Where the row is gone with the deed, that leads back too.
     assert client.post(site.deed(row, name), data).status_code == 302
     assert moved() == after
 
@@ -279,3 +291,81 @@ def test_a_use_is_refunded_in_part_and_in_whole(as_: Login, operator: Any) -> No
     client.post(url, given(amount=""))
     assert tokens.balance(use.account).available == 9_950
     assert "Nothing has changed." in client.post(url, given(amount="1")).content.decode()
+
+
+# Pools and members
+
+
+def test_members_are_added_by_their_logins_however_these_are_separated(as_: Login, operator: Any) -> None:
+    pool = world.new_pool()
+    first, second, third = (user.get_username() for user in world.new_users(3))
+    client, url = as_(operator), site.deed(pool, "add-members")
+    response = client.post(url, given(members=f"{first.upper()};{second}\r\n\n {third},{first}", monthly_cap="1,500"))
+    assert response["Location"] == f"{site.lists(PoolMember)}?pool={pool.pk}"
+    assert list(pool.members.values_list("monthly_cap", flat=True)) == [1500] * 3
+    shown = client.get(response["Location"]).content.decode()
+    assert "3 members were added or changed." in shown
+    assert "1,500" in shown
+    event = AuditEvent.objects.action("pools.add_members").get()
+    assert (event.count, event.target_label) == (3, pool.name)
+
+
+def test_who_is_in_another_pool_is_moved_only_when_asked_for(as_: Login, operator: Any) -> None:
+    user = world.new_user()
+    old, new = world.new_pool(user), world.new_pool()
+    client, url = as_(operator), site.deed(new, "add-members")
+    text = client.post(url, given(members=user.get_username())).content.decode()
+    assert f"is a member of “{old.name}”" in text
+    assert PoolMember.objects.get(user=user).pool == old
+    client.post(url, given(members=user.get_username(), move="on", monthly_cap=""))
+    member = PoolMember.objects.get(user=user)
+    assert (member.pool, member.monthly_cap) == (new, None)
+
+
+@pytest.mark.parametrize(
+    "members", ["", " ;,\n", "nobody@example.com", "x" * 1_000_001], ids=["none", "blank", "who", "long"]
+)
+def test_members_that_cannot_be_found_are_named(members: str, as_: Login, operator: Any) -> None:
+    pool = world.new_pool(world.new_user())
+    before = moved()
+    for name in ("add-members", "remove-members", "set-caps"):
+        response = as_(operator).post(site.deed(pool, name), given(members=members))
+        assert response.status_code == 200
+        assert response.context["form"].errors["members"]
+    assert moved() == before
+
+
+def test_members_are_removed_and_caps_set_by_list_and_one_by_one(as_: Login, operator: Any) -> None:
+    users = world.new_users(4)
+    pool = world.new_pool(*users)
+    names = [user.get_username() for user in users]
+    client = as_(operator)
+    client.post(site.deed(pool, "set-caps"), given(members="\n".join(names[:2]), monthly_cap="50"))
+    one = PoolMember.objects.get(user=users[3])
+    client.post(site.deed(one, "change-cap"), given(monthly_cap="0"))
+    assert list(pool.members.order_by("pk").values_list("monthly_cap", flat=True)) == [50, 50, None, 0]
+    client.post(site.deed(pool, "remove-members"), given(members=names[0]))
+    client.post(site.deed(one, "remove"), given())
+    assert set(pool.members.values_list("user", flat=True)) == {users[1].pk, users[2].pk}
+
+
+def test_a_pool_is_made_renamed_and_switched_off_with_a_reason(as_: Login) -> None:
+    client = as_(site.staff(*site.VIEW, "add_tokenpool", "change_tokenpool"))
+    add = reverse("admin:django_token_pricing_tokenpool_add")
+    assert client.post(add, {"name": "Research", "is_active": "on", "reason": ""}).status_code == 200
+    assert not TokenPool.objects.filter(name="Research").exists()
+    assert client.post(add, {"name": "Research", "is_active": "on", "reason": "New team"}).status_code == 302
+    pool = TokenPool.objects.get(name="Research")
+    assert client.post(site.page(pool), {"name": "Science", "reason": "Renamed"}).status_code == 302
+    pool.refresh_from_db()
+    assert (pool.name, pool.is_active) == ("Science", False)
+    made, changed = AuditEvent.objects.action("pools").order_by("pk")
+    assert (made.action, made.reason) == ("pools.add", "New team")
+    assert changed.changes == {"name": ["Research", "Science"], "is_active": [True, False]}
+
+
+def test_a_pool_is_only_shown_to_who_may_not_change_it(as_: Login, viewer: Any) -> None:
+    pool = world.new_pool()
+    text = as_(viewer).get(site.page(pool)).content.decode()
+    assert "<form" not in text.split('id="content"')[1].split("tp-row-page")[0] or 'name="name"' not in text
+    assert as_(viewer).post(site.page(pool), {"name": "x", "reason": "r"}).status_code == 403

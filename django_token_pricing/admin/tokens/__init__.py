@@ -1,6 +1,7 @@
-"""Accounts, pools, lots, entries, usage and holds, to look at; and the page of an account."""
+"""Accounts, pools, lots, entries, usage and holds; the page of an account, and the deeds done at all of these."""
 
-from django_token_pricing.admin.tokens.admins import TokenAccountAdmin, TokenPoolAdmin
+from django_token_pricing.admin.tokens.admins import TokenAccountAdmin
+from django_token_pricing.admin.tokens.pools import PoolMemberAdmin, TokenPoolAdmin
 from django_token_pricing.admin.tokens.rows import (
     LedgerEntryAdmin,
     TokenAllocationAdmin,
@@ -10,6 +11,7 @@ from django_token_pricing.admin.tokens.rows import (
 
 __all__ = [
     "LedgerEntryAdmin",
+    "PoolMemberAdmin",
     "TokenAccountAdmin",
     "TokenAllocationAdmin",
     "TokenHoldAdmin",

@@ -1,4 +1,4 @@
-"""Accounts and pools as lists to look at. Accounts have a page of their own (views.py)."""
+"""Accounts as a list, and the deeds done at one. An account has a page of its own (views.py)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_token_pricing import tokens
-from django_token_pricing.admin.base.markup import badge, link
-from django_token_pricing.admin.base.mixins import Link, ReadOnlyAdmin, may_view, object_url
+from django_token_pricing.admin.base.markup import badge
+from django_token_pricing.admin.base.mixins import ReadOnlyAdmin
 from django_token_pricing.admin.base.wording import NOTHING, day, moment, number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
@@ -26,9 +25,7 @@ from django_token_pricing.admin.tokens.filters import (
 from django_token_pricing.admin.tokens.lists import HELP, TokensAdmin
 from django_token_pricing.admin.tokens.views import AccountPage
 from django_token_pricing.models import (
-    PoolMember,
     TokenAccount,
-    TokenPool,
 )
 
 
@@ -99,61 +96,3 @@ class TokenAccountAdmin(DeedsMixin, TokensAdmin):
     @admin.display(description=_("last booking"))
     def last_booking(self, row: Any) -> str:
         return moment(row.booked_at) if row.booked_at else NOTHING
-
-
-@admin.register(TokenPool)
-class TokenPoolAdmin(TokensAdmin):
-    list_display = ["name", "account_page", "members", "available", "held", "next_expiry", "is_active"]
-    search_fields = ["name"]
-    search_help_text = _("Name of the pool from its first letters")
-    fields = ["name", "is_active", "members", "created_at"]
-
-    def described(self, queryset: QuerySet[Any]) -> Any:
-        count = PoolMember.objects.filter(pool=OuterRef("pk")).order_by().values("pool").annotate(n=Count("pk"))
-        return queryset.annotate(account_pk=F("account"), members_count=Coalesce(Subquery(count.values("n")), 0))
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        return (queryset.filter(name__istartswith=term) if term else queryset), False
-
-    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        balances = tokens.balances(rows)
-        may_open = may_view(self.admin_site, request, TokenAccount)
-        for row in rows:
-            row.live = balances[row]
-            row.account_url = self._account_url(row) if may_open else ""
-
-    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
-        if not row.account_pk or not may_view(self.admin_site, request, TokenAccount):
-            return []
-        return [Link(str(_("Account")), self._account_url(row))]
-
-    def _account_url(self, row: Any) -> str:
-        return object_url(self.admin_site, TokenAccount, row.account_pk) if row.account_pk else ""
-
-    @admin.display(description=_("account"))
-    def account_page(self, row: Any) -> SafeString | str:
-        if not row.account_pk:
-            return NOTHING
-        return link(row.account_url, _("Account %(number)s") % {"number": row.account_pk})
-
-    @admin.display(description=_("members"))
-    def members(self, row: Any) -> str:
-        return number(row.members_count)
-
-    @admin.display(description=_("available"))
-    def available(self, row: Any) -> str:
-        return number(row.live.available)
-
-    @admin.display(description=_("held"))
-    def held(self, row: Any) -> str:
-        return number(row.live.held) if row.live.held else NOTHING
-
-    @admin.display(description=_("next expiry"))
-    def next_expiry(self, row: Any) -> str:
-        return day(row.live.next_expiry) if row.live.next_expiry else NOTHING
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        return ["members"]

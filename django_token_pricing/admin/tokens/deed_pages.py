@@ -69,6 +69,9 @@ class Deed(ABC):
         yield _("Available"), number(balance.available)
         yield _("Held"), number(balance.held) if balance.held else NOTHING
 
+    def row_name(self) -> str:
+        return owners.name_of(self.row) if isinstance(self.row, TokenAccount) else str(self.row)
+
     @classmethod
     def is_possible(cls, row: Any) -> bool:
         """Whether the row is in a state in which there is anything to do."""
@@ -118,7 +121,6 @@ class Deed(ABC):
         self.request.current_app = self.site.name
         model = type(self.row)
         model_admin = self.site._registry[model]
-        label = owners.name_of(self.row) if isinstance(self.row, TokenAccount) else str(self.row)
         context = {
             **self.site.each_context(self.request),
             "opts": model._meta,
@@ -126,7 +128,7 @@ class Deed(ABC):
             "title": self.title(),
             "trail": [
                 Link(capfirst(str(model._meta.verbose_name_plural)), list_url(self.site, model)),
-                Link(label, self.back()),
+                Link(self.row_name(), self.back()),
             ],
             "tabs": model_admin.tabs(self.request),  # type: ignore[attr-defined]
             "section_name": model_admin.section_name,  # type: ignore[attr-defined]

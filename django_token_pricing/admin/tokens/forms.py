@@ -8,13 +8,15 @@ from typing import Any
 from django import forms
 from django.utils import formats
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from django_token_pricing.admin.base.wording import number
+from django_token_pricing.admin.tokens import owners
 from django_token_pricing.choices import Source
-from django_token_pricing.models import DEFAULT_PRIORITY
+from django_token_pricing.models import DEFAULT_PRIORITY, TokenPool
 
 MOST = 2**63 - 1
+MOST_LOGINS = 10_000
 # A lot that a person grants is none of a plan's period, and carrying over has a deed of its own.
 SOURCES = [(source.value, source.label) for source in Source if source not in (Source.PLAN, Source.ROLLOVER)]
 
@@ -28,16 +30,20 @@ class DayInput(forms.DateInput):
         super().__init__(format="%Y-%m-%d")
 
 
-class DeedForm(forms.Form):
-    """What every deed asks for."""
-
-    key = forms.UUIDField(widget=forms.HiddenInput)
-    reason = forms.CharField(
+def reason_field() -> forms.CharField:
+    return forms.CharField(
         label=gettext_lazy("Reason"),
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 3}),
         help_text=gettext_lazy("Kept in the audit trail; customers do not see it."),
     )
+
+
+class DeedForm(forms.Form):
+    """What every deed asks for."""
+
+    key = forms.UUIDField(widget=forms.HiddenInput)
+    reason = reason_field()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,6 +67,15 @@ class TokensField(forms.IntegerField):
 
     def prepare_value(self, value: Any) -> Any:
         return number(value) if isinstance(value, int) else value
+
+
+def cap_field() -> TokensField:
+    return TokensField(
+        label=gettext_lazy("Monthly cap"),
+        required=False,
+        min_value=0,
+        help_text=gettext_lazy("Tokens a calendar month in the site's zone, refunds deducted. Empty: no cap."),
+    )
 
 
 class AmountForm(DeedForm):
@@ -132,3 +147,48 @@ class DatesForm(DeedForm):
 
 class RefundForm(DeedForm):
     amount = TokensField(required=False, help_text=gettext_lazy("Empty: all that has not been refunded."))
+
+
+class PoolForm(forms.ModelForm):  # type: ignore[type-arg]
+    reason = reason_field()
+
+    class Meta:
+        model = TokenPool
+        fields = ["name", "is_active"]
+
+
+class MembersForm(DeedForm):
+    members = forms.CharField(
+        label=gettext_lazy("Members"),
+        max_length=MOST_LOGINS * 100,
+        widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),
+        help_text=gettext_lazy("One login a line, or with commas or semicolons between them. At most 10,000."),
+    )
+
+    def clean_members(self) -> list[Any]:
+        logins = list(dict.fromkeys(filter(None, map(str.strip, re.split(r"[\n,;]", self.cleaned_data["members"])))))
+        if not logins:
+            raise forms.ValidationError(_("There is no login in it."))
+        if len(logins) > MOST_LOGINS:
+            raise forms.ValidationError(_("These are %(count)s logins.") % {"count": number(len(logins))})
+        found = owners.users_of(logins)
+        if missing := [login for login in logins if login not in found]:
+            names = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+            words = ngettext(
+                "%(count)s login is not known: %(names)s", "%(count)s logins are not known: %(names)s", len(missing)
+            )
+            raise forms.ValidationError(words % {"count": number(len(missing)), "names": names})
+        return list(found.values())
+
+
+class CapForm(DeedForm):
+    monthly_cap = cap_field()
+
+
+class AddMembersForm(MembersForm):
+    monthly_cap = cap_field()
+    move = forms.BooleanField(label=gettext_lazy("Move those who are in another pool"), required=False)
+
+
+class CapsForm(MembersForm):
+    monthly_cap = cap_field()

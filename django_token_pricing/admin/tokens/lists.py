@@ -16,6 +16,7 @@ from django_token_pricing.lib.digests import digest
 from django_token_pricing.models import (
     IdempotencyKey,
     LedgerEntry,
+    PoolMember,
     TokenAccount,
     TokenAllocation,
     TokenHold,
@@ -26,6 +27,7 @@ from django_token_pricing.models import (
 SECTION: list[tuple[type[Model], Any]] = [
     (TokenAccount, _("Accounts")),
     (TokenPool, _("Pools")),
+    (PoolMember, _("Members")),
     (TokenAllocation, _("Allocations")),
     (LedgerEntry, _("Entries")),
     (TokenUsageLog, _("Usage")),

@@ -57,7 +57,7 @@ class Lots:
     left: int
     held: int
     # Held tokens of lots that have expired since: they can be settled, and nothing else.
-    held_expired: int
+    held_expired: int = 0
 
     @property
     def more(self) -> int:

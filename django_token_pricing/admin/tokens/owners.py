@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django_token_pricing.admin.base.markup import link
 from django_token_pricing.admin.base.mixins import may_view, object_url
 from django_token_pricing.admin.base.wording import number
+from django_token_pricing.lib.steps import steps
 from django_token_pricing.models import TokenAccount
 
 MOST_FOUND = 1_000
@@ -109,6 +110,18 @@ def find_users(term: str) -> list[Any]:
     if (user := _key_of(get_user_model(), term)) is not None:
         found[user] = None
     return list(found)
+
+
+def users_of(logins: list[str]) -> dict[str, Any]:
+    """Users by the login given; as it is, else in small letters. Who is not known is left out."""
+    login = login_field()
+    found: dict[str, Any] = {}
+    for form in (str, str.lower):
+        wanted = {form(given): given for given in logins if given not in found}
+        for step in steps(list(wanted)):
+            for user in get_user_model()._base_manager.filter(**{f"{login}__in": step}):
+                found[wanted[user.get_username()]] = user
+    return found
 
 
 def _key_of(model: type[Model], text: str) -> Any:

@@ -1,0 +1,188 @@
+"""Pools, which people name and switch on and off, and their members as a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+
+from django_token_pricing import audit, tokens
+from django_token_pricing.admin.base.filters import ScopeFilter
+from django_token_pricing.admin.base.markup import link
+from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
+from django_token_pricing.admin.base.wording import NOTHING, day, number
+from django_token_pricing.admin.tokens import owners
+from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
+from django_token_pricing.admin.tokens.forms import PoolForm
+from django_token_pricing.admin.tokens.lists import TokensAdmin
+from django_token_pricing.admin.tokens.pool_deeds import AddMembers, ChangeCap, RemoveMember, RemoveMembers, SetCaps
+from django_token_pricing.lib.periods import month_of
+from django_token_pricing.models import PoolDraw, PoolMember, TokenAccount, TokenPool
+
+
+@admin.register(TokenPool)
+class TokenPoolAdmin(DeedsMixin, TokensAdmin):
+    """Name and state are changed in the stock form, with the reason; members by deeds."""
+
+    deeds = [SetCaps, RemoveMembers, AddMembers]
+    form = PoolForm
+    list_display = ["name", "account_page", "members", "available", "held", "next_expiry", "is_active"]
+    search_fields = ["name"]
+    search_help_text = _("Name of the pool from its first letters")
+
+    def described(self, queryset: QuerySet[Any]) -> Any:
+        count = PoolMember.objects.filter(pool=OuterRef("pk")).order_by().values("pool").annotate(n=Count("pk"))
+        return queryset.annotate(account_pk=F("account"), members_count=Coalesce(Subquery(count.values("n")), 0))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (queryset.filter(name__istartswith=term) if term else queryset), False
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        balances = tokens.balances(rows)
+        may_open = may_view(self.admin_site, request, TokenAccount)
+        for row in rows:
+            row.live = balances[row]
+            row.account_url = self._account_url(row) if may_open else ""
+
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
+        found = []
+        if row.account_pk and may_view(self.admin_site, request, TokenAccount):
+            found.append(Link(str(_("Account")), self._account_url(row)))
+        if may_view(self.admin_site, request, PoolMember):
+            found.append(Link(str(_("Members")), list_url(self.admin_site, PoolMember, pool=row.pk)))
+        return found
+
+    def _account_url(self, row: Any) -> str:
+        return object_url(self.admin_site, TokenAccount, row.account_pk) if row.account_pk else ""
+
+    # The stock form
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("django_token_pricing.add_tokenpool")
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_view_permission(request) and request.user.has_perm("django_token_pricing.change_tokenpool")
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        shown = ["name", "is_active"] if obj is None else ["name", "is_active", "members", "created_at"]
+        may_write = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
+        return [*shown, "reason"] if may_write else shown
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return ["members", "created_at"]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        changes = {
+            name: (form.initial.get(name) if change else None, form.cleaned_data[name])
+            for name in form.changed_data
+            if name != "reason"
+        }
+        action = "pools.change" if change else "pools.add"
+        actor: Any = request.user
+        audit.record(action, target=obj, actor=actor, reason=form.cleaned_data["reason"], changes=changes)
+
+    @admin.display(description=_("account"))
+    def account_page(self, row: Any) -> SafeString | str:
+        if not row.account_pk:
+            return NOTHING
+        return link(row.account_url, _("Account %(number)s") % {"number": row.account_pk})
+
+    @admin.display(description=_("members"))
+    def members(self, row: Any) -> str:
+        return number(row.members_count)
+
+    @admin.display(description=_("available"))
+    def available(self, row: Any) -> str:
+        return number(row.live.available)
+
+    @admin.display(description=_("held"))
+    def held(self, row: Any) -> str:
+        return number(row.live.held) if row.live.held else NOTHING
+
+    @admin.display(description=_("next expiry"))
+    def next_expiry(self, row: Any) -> str:
+        return day(row.live.next_expiry) if row.live.next_expiry else NOTHING
+
+
+class PoolFilter(ScopeFilter):
+    title = _("pool")
+    parameter = "pool"
+
+    def label(self) -> str:
+        found = TokenPool.objects.filter(pk=self.value).first()
+        return found.name if found else super().label()
+
+
+@admin.register(PoolMember)
+class PoolMemberAdmin(DeedsMixin, TokensAdmin):
+    deeds = [RemoveMember, ChangeCap]
+    list_display = ["member", "pool_name", "cap", "drawn_now", "joined"]
+    list_filter = [PoolFilter]
+    scopes = ["pool"]
+    search_fields = ["user"]
+    search_help_text = _("Login of the member or name of the pool, from the first letters")
+    fields = ["member", "pool_name", "cap", "drawn_now", "joined"]
+    readonly_fields = ["member", "pool_name", "cap", "drawn_now", "joined"]
+
+    def described(self, queryset: QuerySet[Any]) -> Any:
+        draws = PoolDraw.objects.filter(
+            pool__pool=OuterRef("pool"),
+            member__user=OuterRef("user"),
+            month=month_of(timezone.now(), timezone.get_default_timezone()),
+        )
+        login = f"user__{owners.login_field()}"
+        return queryset.select_related("pool").annotate(
+            owner_login=F(login),
+            account_pk=F("user__token_account"),
+            drawn=Coalesce(Subquery(draws.values("drawn")[:1]), 0),
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        pools = TokenPool.objects.filter(name__istartswith=term).values_list("pk", flat=True)[: owners.MOST_FOUND]
+        found = queryset.filter(user__in=owners.find_users(term)) | queryset.filter(pool__in=list(pools))
+        return found, False
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        may_open = may_view(self.admin_site, request, TokenAccount)
+        for row in rows:
+            is_there = may_open and row.account_pk
+            row.account_url = object_url(self.admin_site, TokenAccount, row.account_pk) if is_there else ""
+
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
+        return [Link(str(_("Account")), row.account_url)] if row.account_url else []
+
+    @admin.display(description=_("member"))
+    def member(self, row: Any) -> SafeString:
+        return owners.breakable(str(row.owner_login))
+
+    @admin.display(description=_("pool"))
+    def pool_name(self, row: Any) -> str:
+        return str(row.pool.name)
+
+    @admin.display(description=_("monthly cap"))
+    def cap(self, row: Any) -> str:
+        return NOTHING if row.monthly_cap is None else number(row.monthly_cap)
+
+    @admin.display(description=_("drawn this month"))
+    def drawn_now(self, row: Any) -> str:
+        return number(row.drawn)
+
+    @admin.display(description=_("joined"))
+    def joined(self, row: Any) -> str:
+        return day(row.joined_at)
