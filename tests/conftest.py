@@ -49,6 +49,10 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("concurrency"):
+            # Of parallel workers one races, so that connections and cores suffice.
+            item.add_marker(pytest.mark.xdist_group("concurrency"))
     if connection.vendor == "postgresql":
         return
     elsewhere = pytest.mark.skip(reason=f"needs PostgreSQL, not {connection.vendor}")

@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
+from django.urls import reverse
 from playwright.sync_api import Browser, Page
 
 from django_token_pricing import tokens
@@ -47,7 +48,7 @@ def addresses() -> dict[str, str]:
     customer = site.customer(feature="<script>alert(1)</script>")
     closed = site.customer()
     closed.user.delete()
-    pool = world.new_pool(customer.user)
+    pool = world.new_pool(world.new_user())
     tokens.grant(pool, 1_000, source="purchase")
     empty = TokenAccount.objects.create(user=world.new_user())
     entry = LedgerEntry.objects.filter(account=customer.account).first()
@@ -64,10 +65,15 @@ def addresses() -> dict[str, str]:
         "empty account": site.page(empty),
         "entry": site.page(entry),
         "hold": site.page(TokenHold.objects.first()),
+        "pool": site.page(pool),
+        "new pool": reverse("admin:django_token_pricing_tokenpool_add"),
+        "member": site.page(pool.members.get()),
         "filtered entries": f"{site.lists(LedgerEntry)}?account={customer.account.pk}&from=2026-01-01",
         "nothing found": f"{site.lists(LedgerEntry)}?q=nobody",
         **{
-            f"{name} of {model._meta.verbose_name}": site.deed(model.objects.filter(**whose[model]).first(), name)
+            f"{name} of {model._meta.verbose_name}": site.deed(
+                model.objects.filter(**whose.get(model, {})).first(), name
+            )
             for model, name, _permission in site.DEEDS
         },
         **{f"list of {model._meta.verbose_name_plural}": site.lists(model) for model in site.MODELS},

@@ -55,12 +55,9 @@ class TokenPoolAdmin(DeedsMixin, TokensAdmin):
             row.account_url = self._account_url(row) if may_open else ""
 
     def tools(self, request: HttpRequest, row: Any) -> list[Link]:
-        found = []
-        if row.account_pk and may_view(self.admin_site, request, TokenAccount):
-            found.append(Link(str(_("Account")), self._account_url(row)))
-        if may_view(self.admin_site, request, PoolMember):
-            found.append(Link(str(_("Members")), list_url(self.admin_site, PoolMember, pool=row.pk)))
-        return found
+        if not may_view(self.admin_site, request, PoolMember):
+            return []
+        return [Link(str(_("Members")), list_url(self.admin_site, PoolMember, pool=row.pk))]
 
     def _account_url(self, row: Any) -> str:
         return object_url(self.admin_site, TokenAccount, row.account_pk) if row.account_pk else ""
@@ -74,12 +71,12 @@ class TokenPoolAdmin(DeedsMixin, TokensAdmin):
         return self.has_view_permission(request) and request.user.has_perm("django_token_pricing.change_tokenpool")
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
-        shown = ["name", "is_active"] if obj is None else ["name", "is_active", "members", "created_at"]
+        shown = ["name", "is_active"] if obj is None else ["name", "is_active", "account_page", "members", "created_at"]
         may_write = self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj)
         return [*shown, "reason"] if may_write else shown
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        return ["members", "created_at"]
+        return ["account_page", "members", "created_at"]
 
     def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
         super().save_model(request, obj, form, change)
