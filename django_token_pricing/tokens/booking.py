@@ -71,6 +71,7 @@ def writing(using: str) -> Iterator[None]:
     """The transaction of a verb. Raises UnsupportedIsolation before anything is locked or read."""
     with transaction.atomic(using=using):
         require_read_committed(using)
+        start_writing(using)
         yield
 
 
@@ -176,20 +177,24 @@ def _open_accounts(owners: Iterable[Owner], using: str) -> None:
     live = SubscriptionMirror.objects.using(using).filter(user=OuterRef("pk")).tiers()
     for step in steps(users):
         found = get_user_model()._base_manager.using(using).filter(pk__in=step).order_by("pk")
+        found = _without_account(found, "token_account", using)
         tiers = found.values_list("pk", Coalesce(Subquery(live[:1]), Value("")))
-        _make(using, "user", (TokenAccount(user_id=pk, tier=tier) for pk, tier in tiers))
+        _make(using, (TokenAccount(user_id=pk, tier=tier) for pk, tier in tiers))
     for step in steps(pools):
-        known = TokenPool.objects.using(using).filter(pk__in=step).order_by("pk").values_list("pk", flat=True)
-        _make(using, "pool", (TokenAccount(pool_id=pk) for pk in known))
+        known = _without_account(TokenPool.objects.using(using).filter(pk__in=step).order_by("pk"), "account", using)
+        _make(using, (TokenAccount(pool_id=pk) for pk in known.values_list("pk", flat=True)))
 
 
-def _make(using: str, owner: str, accounts: Iterable[TokenAccount]) -> None:
-    rows = TokenAccount.objects.using(using)
+def _without_account(owners: QuerySet[Any], account: str, using: str) -> QuerySet[Any]:
     if connections[using].vendor == "mysql":
-        # INSERT IGNORE leaves a shared lock on what is there already; two who hold one could lock it no more.
-        rows.bulk_create(accounts, update_conflicts=True, update_fields=[owner])
-    else:
-        rows.bulk_create(accounts, ignore_conflicts=True)
+        # InnoDB locks gaps where it meets a row that is there already, and so those who make accounts could lock each
+        # other out. Here they wait for the owners' rows, and then meet none.
+        list(owners.select_for_update().values_list("pk", flat=True))
+    return owners.filter(**{account: None})
+
+
+def _make(using: str, accounts: Iterable[TokenAccount]) -> None:
+    TokenAccount.objects.using(using).bulk_create(accounts, ignore_conflicts=True)
 
 
 def clock(using: str) -> datetime:

@@ -102,7 +102,6 @@ def grant_many(
     prefix, _digest = arguments.key(key)
     using = booking.database()
     with booking.writing(using):
-        booking.start_writing(using)
         if connections[using].vendor == "postgresql":
             result = _staged(rows, amount, terms, prefix, reason, actor, using)
         else:

@@ -135,7 +135,6 @@ def consume_many(uses: Iterable[Use]) -> list[Consumption]:
     path = _path(using)
     results: dict[int, Consumption] = {}
     with booking.writing(using):
-        booking.start_writing(using)
         order = _lock_owners(given, using)
         for place in sorted(range(len(given)), key=lambda place: order[given[place].owner]):
             results[place] = _consume(given[place], path, using)

@@ -66,11 +66,12 @@ def remove_members(pool: TokenPool, users: Iterable[Any], *, reason: str, actor:
     Raises UnknownOwner.
     """
     with _locked(users, reason) as (keys, using):
-        gone = 0
-        for step in steps(keys):
-            gone += PoolMember.objects.using(using).filter(pool=pool, user__in=step).delete()[0]
-        facts = {"members_removed": (0, gone)}
-        return _told("pools.remove_members", pool, gone, len(keys), facts, reason, actor, using)
+        # By the rows' own keys: found by the pool, InnoDB would lock members whose accounts are not locked here.
+        leaving = [member.pk for member in _members(keys, using) if member.pool_id == pool.pk]
+        for step in steps(leaving):
+            PoolMember.objects.using(using).filter(pk__in=step).delete()
+        facts = {"members_removed": (0, len(leaving))}
+        return _told("pools.remove_members", pool, len(leaving), len(keys), facts, reason, actor, using)
 
 
 def set_caps(
@@ -106,7 +107,6 @@ def _locked(users: Iterable[Any], reason: str) -> Iterator[tuple[list[Any], str]
     arguments.reason(reason)
     using = booking.database()
     with booking.writing(using):
-        booking.start_writing(using)
         accounts = booking.accounts_of({Owner(user=owner.user) for owner in owners}, using)
         booking.lock_accounts((account.pk for account in accounts.values()), using)
         yield [owner.user for owner in owners], using

@@ -51,6 +51,7 @@ class Pruning:
 def _maintenance(using: str) -> Iterator[None]:
     """A transaction in which the append-only triggers let us pass."""
     with transaction.atomic(using=using):
+        booking.start_writing(using)
         if connections[using].vendor == "postgresql":
             with connections[using].cursor() as cursor:
                 cursor.execute("SELECT set_config('token_pricing.maintenance', 'on', true)")

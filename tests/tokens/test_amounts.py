@@ -355,7 +355,7 @@ BAD_FACTS: list[dict[str, Any]] = [
     {"cost": Decimal("9999999999.99999999999")},
     {"metadata": []},
     {"metadata": {"a": float("nan")}},
-    {"metadata": {"a": object()}},
+    {"metadata": {"a": ...}},
     {"metadata": {"a": "\x00"}},
     {"metadata": {"\x00": 1}},
     {"metadata": {"a": "\ud800"}},
