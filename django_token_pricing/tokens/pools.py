@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import models
 
 from django_token_pricing import audit
@@ -54,7 +55,16 @@ def add_members(
         for member in changed:
             member.pool, member.monthly_cap = pool, cap
         PoolMember.objects.using(using).bulk_update(changed, ["pool", "monthly_cap"], batch_size=STEP)
-        fresh = [PoolMember(pool=pool, user_id=key, monthly_cap=cap) for key in keys if key not in present]
+        fresh = [
+            PoolMember(pool=pool, user_id=key, monthly_cap=cap)
+            for step in steps([key for key in keys if key not in present])
+            # In the database's order, as a row that points to a user locks the user's row on MariaDB.
+            for key in get_user_model()
+            ._base_manager.using(using)
+            .filter(pk__in=step)
+            .order_by("pk")
+            .values_list("pk", flat=True)
+        ]
         PoolMember.objects.using(using).bulk_create(fresh, batch_size=STEP)
         facts = {"members_added": (0, len(fresh)), "members_moved": (0, len(elsewhere)), "monthly_cap": (None, cap)}
         return _told("pools.add_members", pool, len(changed) + len(fresh), len(keys), facts, reason, actor, using)

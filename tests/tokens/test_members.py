@@ -82,6 +82,8 @@ def test_the_number_of_queries_does_not_grow_with_the_members(django_assert_max_
 def test_members_come_and_go_while_they_use_the_pool(in_parallel: Any) -> None:
     users = new_users(6)
     pools = [new_pool(*users[:3]), new_pool(*users[3:])]
+    for owner in (*pools, *users):
+        tokens.grant(owner, 10, source="manual")
     for pool in pools:
         tokens.grant(pool, 100_000, source="manual")
 
