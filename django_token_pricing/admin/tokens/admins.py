@@ -15,14 +15,14 @@ from django.utils.translation import gettext_lazy as _
 from django_token_pricing import tokens
 from django_token_pricing.admin.base.markup import badge
 from django_token_pricing.admin.base.mixins import ReadOnlyAdmin
-from django_token_pricing.admin.base.wording import NOTHING, day, moment, number
+from django_token_pricing.admin.base.wording import NOTHING, moment
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.deeds import Grant, SetBalance, Subtract
 from django_token_pricing.admin.tokens.filters import (
     OwnerFilter,
 )
-from django_token_pricing.admin.tokens.lists import HELP, TokensAdmin
+from django_token_pricing.admin.tokens.lists import HELP, BalanceColumns, TokensAdmin
 from django_token_pricing.admin.tokens.views import AccountPage
 from django_token_pricing.models import (
     TokenAccount,
@@ -30,7 +30,7 @@ from django_token_pricing.models import (
 
 
 @admin.register(TokenAccount)
-class TokenAccountAdmin(DeedsMixin, TokensAdmin):
+class TokenAccountAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
     deeds = [SetBalance, Subtract, Grant]
     list_display = ["owner", "tier_name", "available", "held", "next_expiry", "last_booking"]
     list_filter = [OwnerFilter]
@@ -80,18 +80,6 @@ class TokenAccountAdmin(DeedsMixin, TokensAdmin):
         if row.is_closed:
             return badge("idle", str(_("Closed")))
         return str(_("Pool")) if row.pool_id is not None else row.tier or NOTHING
-
-    @admin.display(description=_("available"))
-    def available(self, row: Any) -> str:
-        return number(row.live.available)
-
-    @admin.display(description=_("held"))
-    def held(self, row: Any) -> str:
-        return number(row.live.held) if row.live.held else NOTHING
-
-    @admin.display(description=_("next expiry"))
-    def next_expiry(self, row: Any) -> str:
-        return day(row.live.next_expiry) if row.live.next_expiry else NOTHING
 
     @admin.display(description=_("last booking"))
     def last_booking(self, row: Any) -> str:

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from django_token_pricing.admin.base.mixins import ReadOnlyAdmin
+from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.lib.digests import digest
 from django_token_pricing.models import (
@@ -40,6 +41,22 @@ HELP_WITH_KEY = _("Login or pool from its first letters, account number, user nu
 class TokensAdmin(ReadOnlyAdmin):
     section = SECTION
     section_name = _("Tokens")
+
+
+class BalanceColumns:
+    """Columns of rows that carry their balance as `live`."""
+
+    @admin.display(description=_("available"))
+    def available(self, row: Any) -> str:
+        return number(row.live.available)
+
+    @admin.display(description=_("held"))
+    def held(self, row: Any) -> str:
+        return number(row.live.held) if row.live.held else NOTHING
+
+    @admin.display(description=_("next expiry"))
+    def next_expiry(self, row: Any) -> str:
+        return day(row.live.next_expiry) if row.live.next_expiry else NOTHING
 
 
 class AccountRowsAdmin(TokensAdmin):

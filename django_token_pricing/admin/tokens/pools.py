@@ -21,14 +21,14 @@ from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.forms import PoolForm
-from django_token_pricing.admin.tokens.lists import TokensAdmin
+from django_token_pricing.admin.tokens.lists import BalanceColumns, TokensAdmin
 from django_token_pricing.admin.tokens.pool_deeds import AddMembers, ChangeCap, RemoveMember, RemoveMembers, SetCaps
 from django_token_pricing.lib.periods import month_of
 from django_token_pricing.models import PoolDraw, PoolMember, TokenAccount, TokenPool
 
 
 @admin.register(TokenPool)
-class TokenPoolAdmin(DeedsMixin, TokensAdmin):
+class TokenPoolAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
     """Name and state are changed in the stock form, with the reason; members by deeds."""
 
     deeds = [SetCaps, RemoveMembers, AddMembers]
@@ -98,18 +98,6 @@ class TokenPoolAdmin(DeedsMixin, TokensAdmin):
     @admin.display(description=_("members"))
     def members(self, row: Any) -> str:
         return number(row.members_count)
-
-    @admin.display(description=_("available"))
-    def available(self, row: Any) -> str:
-        return number(row.live.available)
-
-    @admin.display(description=_("held"))
-    def held(self, row: Any) -> str:
-        return number(row.live.held) if row.live.held else NOTHING
-
-    @admin.display(description=_("next expiry"))
-    def next_expiry(self, row: Any) -> str:
-        return day(row.live.next_expiry) if row.live.next_expiry else NOTHING
 
 
 class PoolFilter(ScopeFilter):
