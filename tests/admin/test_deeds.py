@@ -310,6 +310,13 @@ def test_members_are_added_by_their_logins_however_these_are_separated(as_: Logi
     assert (event.count, event.target_label) == (3, pool.name)
 
 
+def test_who_may_not_see_the_members_comes_back_to_the_pool(as_: Login) -> None:
+    pool, user = world.new_pool(), world.new_user()
+    client = as_(site.staff("view_tokenpool", "manage_members"))
+    response = client.post(site.deed(pool, "add-members"), given(members=user.get_username()))
+    assert response["Location"] == site.page(pool)
+
+
 def test_who_is_in_another_pool_is_moved_only_when_asked_for(as_: Login, operator: Any) -> None:
     user = world.new_user()
     old, new = world.new_pool(user), world.new_pool()

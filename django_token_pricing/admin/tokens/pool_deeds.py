@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_token_pricing import tokens
-from django_token_pricing.admin.base.mixins import list_url
+from django_token_pricing.admin.base.mixins import list_url, may_view
 from django_token_pricing.admin.base.wording import NOTHING, number
 from django_token_pricing.admin.tokens.deed_pages import Deed
 from django_token_pricing.admin.tokens.forms import AddMembersForm, CapForm, CapsForm, DeedForm, MembersForm
@@ -35,6 +35,8 @@ class OfPool(Deed):
         return told
 
     def back(self) -> str:
+        if not may_view(self.site, self.request, PoolMember):
+            return super().back()
         return list_url(self.site, PoolMember, pool=self.row.pk)
 
 
