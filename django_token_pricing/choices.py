@@ -39,6 +39,7 @@ class Verb(TextChoices):
     SUBTRACT = "subtract", _("Subtract")
     SET_BALANCE = "set", _("Set balance")
     VOID = "void", _("Void")
+    EXPIRE = "expire", _("Let expire")
     CONSUME = "consume", _("Consume")
     HOLD = "hold", _("Hold")
     REFUND = "refund", _("Refund")
@@ -71,3 +72,24 @@ class PaymentStatus(TextChoices):
     REFUNDED = "refunded", _("Refunded")
     PARTLY_REFUNDED = "partly_refunded", _("Partly refunded")
     DISPUTED = "disputed", _("Disputed")
+
+
+class JobStatus(TextChoices):
+    """Where a piece of bulk work stands."""
+
+    PREPARING = "preparing", _("Preparing")
+    READY = "ready", _("Waiting for you")
+    QUEUED = "queued", _("Waiting for a worker")
+    RUNNING = "running", _("Running")
+    PAUSED = "paused", _("Paused")
+    DONE = "done", _("Done")
+    CANCELED = "canceled", _("Cancelled")
+    FAILED = "failed", _("Failed")
+
+
+class AccountState(TextChoices):
+    """How an account stands, as its summary says."""
+
+    EMPTY = "empty", _("Empty")
+    LOW = "low", _("Low")
+    OK = "ok", _("Enough")

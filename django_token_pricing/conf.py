@@ -21,6 +21,10 @@ class Settings:
         default="django_token_pricing.adapters.builtin.NoPayments",
         metadata={"help": "Dotted path of the class that tells us of the host's payments."},
     )
+    NOTIFICATION_ADAPTER: str = field(
+        default="django_token_pricing.adapters.builtin.Mail",
+        metadata={"help": "Dotted path of the class that tells users what was done to their tokens."},
+    )
     DEFAULT_CURRENCY: str = field(default="USD", metadata={"help": "ISO 4217 code of costs that name no currency."})
     HOLD_TIMEOUT: timedelta = field(
         default=timedelta(minutes=15), metadata={"help": "How long a hold lasts that names no ttl."}
@@ -31,6 +35,14 @@ class Settings:
             "help": "“auto” meters through the database function where it is installed (PostgreSQL); "
             "“portable” always takes the ORM path, which has the same contract and is slower."
         },
+    )
+    JOB_RETENTION: timedelta = field(
+        default=timedelta(days=30),
+        metadata={"help": "How long rows and files of finished bulk work are kept; the audit trail stays."},
+    )
+    LOW_BALANCE_PERCENT: int = field(
+        default=10,
+        metadata={"help": "An account is low with no more than this share of what it was granted this month left."},
     )
 
 

@@ -81,6 +81,13 @@ class UnknownOwner(TokenPricingError):
     template = _("%(owner)s is not a saved user or token pool.")
 
 
+class AccountClosed(UnknownOwner):
+    """The user of the account was deleted. No facts."""
+
+    code = "account_closed"
+    template = _("The account is closed: its user was deleted.")
+
+
 class MemberElsewhere(TokenPricingError):
     """A user is in one pool at most. Facts: user, pool, count (of all who are elsewhere)."""
 
@@ -140,6 +147,13 @@ class UnsupportedIsolation(TokenPricingError):
     template = _("Tokens move only in READ COMMITTED transactions; this one is %(isolation)s.")
 
 
+class JobChanged(TokenPricingError):
+    """Somebody or something was faster. Facts: job, status."""
+
+    code = "job_changed"
+    template = _("Job %(job)s is not what it was: its state is “%(status)s” now.")
+
+
 class HistoryPruned(TokenPricingError):
     """Facts: before."""
 
@@ -166,3 +180,10 @@ class AdapterFailed(AdapterError):
 
     code = "adapter_failed"
     template = _("%(adapter)s failed: %(detail)s")
+
+
+class NoticeFailed(AdapterFailed):
+    """The user was not told. Facts: adapter, detail."""
+
+    code = "notice_failed"
+    template = _("The user was not told: %(detail)s")

@@ -6,6 +6,7 @@ tokens_held(sender=TokenHold, result=Held) and tokens_released(sender=TokenHold,
 tokens_refunded(sender=TokenUsageLog, result=Refund)
 tokens_subtracted(sender=TokenAccount, result=Subtraction)
 tokens_expired(sender=TokenAllocation, result=Expiry), one signal a batch
+job_waiting(sender=Job, job=its number): call jobs.work with it in a worker
 subscriptions_synced and payments_synced(sender=the mirror's class, refs=[…]), one signal a batch
 
 A replayed call sends nothing. Results are frozen and complete: a receiver needs to read nothing again.
@@ -20,5 +21,6 @@ tokens_released = Signal()
 tokens_refunded = Signal()
 tokens_subtracted = Signal()
 tokens_expired = Signal()
+job_waiting = Signal()
 subscriptions_synced = Signal()
 payments_synced = Signal()

@@ -11,7 +11,7 @@ from django.utils.encoding import force_str
 
 from django_token_pricing.models import AuditEvent
 
-__all__ = ["record"]
+__all__ = ["label", "record"]
 
 _encoder = DjangoJSONEncoder()
 
@@ -35,10 +35,10 @@ def record(
     event = AuditEvent(
         action=action,
         actor_id=None if actor is None else actor.pk,
-        actor_label=_label(actor),
+        actor_label=label(actor),
         target_type=target._meta.label_lower if target is not None else "",
         target_id=str(target.pk) if target is not None else "",
-        target_label=_label(target),
+        target_label=label(target),
         reason=reason,
         changes={name: [_plain(before), _plain(after)] for name, (before, after) in (changes or {}).items()},
         count=count,
@@ -47,7 +47,8 @@ def record(
     return event
 
 
-def _label(row: models.Model | None) -> str:
+def label(row: models.Model | None) -> str:
+    """What a person or a row is called now, for when it is gone."""
     if row is None:
         return ""
     natural = getattr(row, "get_username", None)

@@ -1,4 +1,4 @@
-"""What people write in a cell, as a value: whole numbers, decimals, moments. What can be read in two ways is refused.
+"""What people write in a cell, as a value: numbers, moments, days. What can be read in two ways is refused.
 
 Each reads a cell of `lib.sheets` (text, or what XLSX stores) and raises SheetError.
 """
@@ -9,7 +9,7 @@ import math
 import re
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from django_token_pricing.lib.rows import SheetError, gettext_noop
 
@@ -31,6 +31,15 @@ _MOMENT = re.compile(
     r"\s*(Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?",
     re.ASCII | re.IGNORECASE,
 )
+_WITH_TIME = re.compile(
+    r"(.+?)(?:(?:T|,?\s+)(\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d+)?)\s*([AP]M)?\s*(\S*))?", re.ASCII | re.IGNORECASE
+)
+_YEAR_FIRST = re.compile(r"(\d{4})([-/.])\s?(\d{1,2})\2\s?(\d{1,2})\.?|(\d{4})()(\d{2})(\d{2})", re.ASCII)
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/. ])\s?(\d{1,2})\2\s?(\d{2}|\d{4})", re.ASCII)
+_NAMED = re.compile(r"(\d{1,2})(?:st|nd|rd|th)?[-/. ]*([a-z]{3,9})[-/., ]*(\d{2}|\d{4})", re.ASCII | re.IGNORECASE)
+_NAME_FIRST = re.compile(r"([a-z]{3,9})[-/. ]*(\d{1,2})(?:st|nd|rd|th)?[-/., ]+(\d{2}|\d{4})", re.ASCII | re.IGNORECASE)
+_MONTHS = ["january", "february", "march", "april", "may", "june"]
+_MONTHS += ["july", "august", "september", "october", "november", "december"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SERIAL_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001 - Excel knows no zones
 # A number is read by its size, the ranges do not meet: Excel's days from 1954 to 2119, and seconds since 1970 or their
@@ -206,6 +215,96 @@ def _placed(read: datetime, zone: tzinfo, cell: Any) -> datetime:
         raise _not_a_moment(cell) from None
 
 
+def day(cell: Any, *, zone: tzinfo, order: Literal["dmy", "mdy"] | None = None) -> date | datetime:
+    """A calendar day; with a time of day a moment in UTC, as `moment` has it.
+
+    Takes 2026-12-31, 31.12.2026, 12/31/2026, 31 Dec 2026, 20261231 and Excel's days. `order` says whether the day or
+    the month is first, where it is known: 05/06/2026 without it may be two days. Excel's midnight is the day alone.
+    """
+    if isinstance(cell, datetime):
+        return cell.date() if cell.tzinfo is None and cell.time() == time.min else _placed(cell, zone, cell)
+    if isinstance(cell, date):
+        return cell
+    if isinstance(cell, str):
+        return _written_day(cell.strip(), zone, order)
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool) and math.isfinite(cell):
+        return _counted_day(Decimal(repr(cell)), zone, cell)
+    raise _not_a_date(cell)
+
+
+def _written_day(cell: str, zone: tzinfo, order: str | None) -> date | datetime:
+    number = cell.replace(",", ".", 1)
+    if len(number) <= MOST_DIGITS and re.fullmatch(r"\d+(\.\d+)?", number, re.ASCII):
+        return _counted_day(Decimal(number), zone, cell)
+    found = _WITH_TIME.fullmatch(cell) if len(cell) <= MOST_DIGITS else None
+    if found is None:
+        raise _not_a_date(cell)
+    read = _date(found[1], cell, order)
+    if found[2] is None:
+        return read
+    clock, half, offset = found[2], found[3], found[4]
+    if half:
+        hour, _colon, rest = clock.partition(":")
+        if not 1 <= int(hour) <= 12:
+            raise _not_a_date(cell)
+        clock = f"{int(hour) % 12 + (12 if half.lower() == 'pm' else 0)}:{rest}"
+    return _written(f"{read.isoformat()} {clock}{offset}", zone)
+
+
+def _counted_day(number: Decimal, zone: tzinfo, cell: Any) -> date | datetime:
+    if _SERIALS[0] <= number < _SERIALS[1] and number == int(number):
+        return _SERIAL_EPOCH.date() + timedelta(days=int(number))
+    if _SERIALS[0] <= number < _SERIALS[1] or number >= _SECONDS[0]:
+        return _counted(number, zone, cell)
+    if found := _YEAR_FIRST.fullmatch(str(number)):
+        return _valid(int(found[5]), int(found[7]), int(found[8]), cell)
+    raise _not_a_date(cell)
+
+
+def _date(written: str, cell: str, order: str | None) -> date:
+    if found := _YEAR_FIRST.fullmatch(written):
+        return _valid(int(found[1] or found[5]), int(found[3] or found[7]), int(found[4] or found[8]), cell)
+    if found := _NAMED.fullmatch(written):
+        return _valid(_year(found[3], cell), _month(found[2], cell), int(found[1]), cell)
+    if found := _NAME_FIRST.fullmatch(written):
+        return _valid(_year(found[3], cell), _month(found[1], cell), int(found[2]), cell)
+    if found := _YEAR_LAST.fullmatch(written):
+        first, second, year = int(found[1]), int(found[3]), _year(found[4], cell)
+        if order is None and first <= 12 and second <= 12 and first != second:
+            ways = sorted(date(year, *pair).isoformat() for pair in ((first, second), (second, first)))
+            raise SheetError(
+                "ambiguous_date",
+                gettext_noop("“%(cell)s” may be %(ways)s. Say whether the day or the month is first in the file."),
+                cell=_brief(cell),
+                ways=" / ".join(ways),
+            )
+        is_month_first = order == "mdy" or (order is None and second > 12)
+        return _valid(year, *((first, second) if is_month_first else (second, first)), cell)
+    raise _not_a_date(cell)
+
+
+def _year(written: str, cell: str) -> int:
+    if len(written) == 2:
+        raise SheetError(
+            "short_year", gettext_noop("“%(cell)s” has a year of two digits. Write all four."), cell=_brief(cell)
+        )
+    return int(written)
+
+
+def _month(name: str, cell: str) -> int:
+    found = [number for number, month in enumerate(_MONTHS, 1) if name.lower() in (month, month[:3], month[:4])]
+    if len(found) != 1:
+        raise _not_a_date(cell)
+    return found[0]
+
+
+def _valid(year: int, month: int, day_: int, cell: Any) -> date:
+    try:
+        return date(year, month, day_)
+    except ValueError:
+        raise _not_a_date(cell) from None
+
+
 _SKIPPED = (
     "skipped_time",
     gettext_noop("“%(cell)s” never was in %(zone)s: clocks were put forward over it. Give the time with its offset."),
@@ -225,6 +324,12 @@ def _not_a_moment(cell: Any) -> SheetError:
         "not_a_moment",
         gettext_noop("“%(cell)s” is not a date and time. Write it as 2026-01-31 18:30:00."),
         cell=_brief(cell),
+    )
+
+
+def _not_a_date(cell: Any) -> SheetError:
+    return SheetError(
+        "not_a_date", gettext_noop("“%(cell)s” is not a date. Write it as 2026-12-31."), cell=_brief(cell)
     )
 
 

@@ -60,6 +60,12 @@ class Money:
         return Money(self.amount.quantize(_unit(self.currency), rounding=ROUND_HALF_UP), self.currency)
 
 
+def plain(amount: Decimal) -> str:
+    """All its decimals, and two at least, with a point and nothing between the thousands: 9.00, 0.0125."""
+    exponent = amount.normalize().as_tuple().exponent
+    return f"{amount:.{max(2, -exponent if isinstance(exponent, int) else 0)}f}"
+
+
 def _unit(currency: str) -> Decimal:
     return Decimal(1).scaleb(-MINOR_UNITS.get(currency, 2))
 

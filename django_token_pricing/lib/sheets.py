@@ -39,12 +39,22 @@ _NUMBER = re.compile(r"[+-]?[\d.,' ]*\d(?:[eE][+-]?\d+)?")
 
 
 @dataclass(slots=True)
+class Dialect:
+    """How a file is written: "csv" or "xlsx"; of CSV in which encoding, and what stands between its cells."""
+
+    form: str
+    encoding: str = ""
+    delimiter: str = ""
+
+
+@dataclass(slots=True)
 class Sheet:
     """An open table. Cells of CSV are text as it stands; those of XLSX have types, and None for empty."""
 
     columns: list[str]
     rows: Iterator[Row]
     read_share: Callable[[], float]
+    dialect: Dialect
 
     def place(self, name: str) -> int:
         """Where the column stands. Its name is found as it is, else whatever its case and spaces are."""
@@ -88,20 +98,21 @@ def open_sheet(source: str | PathLike[str] | BinaryIO) -> Iterator[Sheet]:
         )
     if start == _ZIP:
         with first_sheet(source) as (raw, read_share):
-            yield _sheet(raw, read_share, padded=True)
+            yield _sheet(raw, read_share, Dialect("xlsx"))
         return
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
     encoding = _encoding(source)
     source.seek(0)
     text = io.TextIOWrapper(source, encoding=encoding, newline="")
+    dialect = Dialect("csv", encoding)
     try:
-        yield _sheet(_csv_rows(text, encoding), lambda: source.tell() / size if size else 1.0, padded=False)
+        yield _sheet(_csv_rows(text, dialect), lambda: source.tell() / size if size else 1.0, dialect)
     finally:
         text.detach()
 
 
-def _sheet(raw: Iterator[Row], read_share: Callable[[], float], *, padded: bool) -> Sheet:
+def _sheet(raw: Iterator[Row], read_share: Callable[[], float], dialect: Dialect) -> Sheet:
     """Take the first row that is not empty for the header."""
     for _line, cells, problem in raw:
         if problem:
@@ -112,7 +123,8 @@ def _sheet(raw: Iterator[Row], read_share: Callable[[], float], *, padded: bool)
         if len(columns) > MOST_COLUMNS:
             break
         if columns:
-            return Sheet(columns, _rows(raw, len(columns), padded=padded), read_share)
+            rows = _rows(raw, len(columns), padded=dialect.form == "xlsx")
+            return Sheet(columns, rows, read_share, dialect)
     else:
         raise SheetError("empty", gettext_noop("The file is empty."))
     raise SheetError("too_many_columns", gettext_noop("There are more than %(most)s columns."), most=MOST_COLUMNS)
@@ -163,7 +175,7 @@ def _encoding(file: BinaryIO) -> str:
     return "utf-8"
 
 
-def _csv_rows(text: io.TextIOWrapper, encoding: str) -> Iterator[Row]:
+def _csv_rows(text: io.TextIOWrapper, dialect: Dialect) -> Iterator[Row]:
     try:
         sample = text.read(SAMPLE)
         text.seek(0)
@@ -171,7 +183,8 @@ def _csv_rows(text: io.TextIOWrapper, encoding: str) -> Iterator[Row]:
         lines = _Lines(text)
         if first:
             next(lines)
-        reader = csv.reader(lines, delimiter=first[1] if first else _delimiter(sample))
+        dialect.delimiter = first[1] if first else _delimiter(sample)
+        reader = csv.reader(lines, delimiter=dialect.delimiter)
         for cells in reader:
             problem = lines.problem()
             yield lines.started, cells, problem
@@ -180,7 +193,7 @@ def _csv_rows(text: io.TextIOWrapper, encoding: str) -> Iterator[Row]:
         raise SheetError(
             "encoding",
             gettext_noop("The text cannot be read as %(encoding)s. Save the file as UTF-8."),
-            encoding=encoding,
+            encoding=dialect.encoding,
         ) from error
     except csv.Error as error:  # the one left to it is a cell beyond the process's csv.field_size_limit
         raise _too_long(lines.started, csv.field_size_limit()) from error
@@ -252,13 +265,25 @@ def _delimiter(sample: str) -> str:
 
 
 def formula_safe(cell: Any) -> Any:
-    """The cell as a spreadsheet will show it: text that it would run as a formula is quoted, numbers are left alone."""
-    if not isinstance(cell, str):
-        return cell
-    text = cell.lstrip()
-    if (text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)) or cell[:1] in ("\t", "\r", "\n"):
-        return "'" + cell
-    return cell
+    """The cell as a spreadsheet will show it: text that it would run as a formula is quoted, numbers are left alone.
+
+    Text that looks quoted already is quoted once more, so that `unescaped` gives back any text as it was.
+    """
+    return f"'{cell}" if isinstance(cell, str) and _runs(cell) else cell
+
+
+def unescaped(cell: Any) -> Any:
+    """The cell as it was before `formula_safe`."""
+    return cell[1:] if isinstance(cell, str) and cell[:1] == "'" and _runs(cell) else cell
+
+
+def _runs(text: str) -> bool:
+    """Whether a spreadsheet would run it as a formula, were it not for the quotes before it."""
+    text = text.lstrip("'")
+    if text.startswith(("\t", "\r", "\n")):
+        return True
+    text = text.lstrip()
+    return text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
 
 
 def shown(cells: Sequence[Any]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from django_token_pricing.models.accounts import PoolDraw, PoolMember, TokenAccount, TokenPool
 from django_token_pricing.models.audit import AuditEvent
+from django_token_pricing.models.jobs import Job, JobFile, JobRow
+from django_token_pricing.models.packages import TokenPackage, TokenPackagePrice
 from django_token_pricing.models.payments import (
     PaymentEvent,
     PaymentMirror,
@@ -9,6 +11,7 @@ from django_token_pricing.models.payments import (
     SubscriptionMirror,
     SyncCursor,
 )
+from django_token_pricing.models.summaries import AccountSummary, SummaryRefresh
 from django_token_pricing.models.tokens import (
     DEFAULT_PRIORITY,
     KEY_LENGTH,
@@ -24,8 +27,12 @@ from django_token_pricing.models.tokens import (
 __all__ = [
     "DEFAULT_PRIORITY",
     "KEY_LENGTH",
+    "AccountSummary",
     "AuditEvent",
     "IdempotencyKey",
+    "Job",
+    "JobFile",
+    "JobRow",
     "LedgerEntry",
     "LedgerPrune",
     "PaymentEvent",
@@ -34,11 +41,14 @@ __all__ = [
     "PoolMember",
     "SubscriptionEvent",
     "SubscriptionMirror",
+    "SummaryRefresh",
     "SyncCursor",
     "TokenAccount",
     "TokenAllocation",
     "TokenHold",
     "TokenHoldLot",
+    "TokenPackage",
+    "TokenPackagePrice",
     "TokenPool",
     "TokenUsageLog",
 ]

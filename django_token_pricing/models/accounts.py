@@ -7,6 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from django_token_pricing.models.base import history
+
 
 class TokenPool(models.Model):
     """Tokens that several users share. The pool has an account of its own; members draw when their lots run out."""
@@ -17,6 +19,8 @@ class TokenPool(models.Model):
         _("active"), default=True, help_text=_("A pool that is not active gives nothing to its members.")
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    history = history(_("history of pools"))
 
     class Meta:
         verbose_name = _("token pool")
@@ -45,6 +49,8 @@ class PoolMember(models.Model):
         help_text=_("Tokens a calendar month in the site's zone, refunds deducted. Empty means no cap."),
     )
     joined_at = models.DateTimeField(_("joined"), auto_now_add=True)
+
+    history = history(_("history of members"))
 
     class Meta:
         verbose_name = _("pool member")
@@ -92,9 +98,11 @@ class TokenAccount(models.Model):
             ("grant_tokens", _("Can grant tokens")),
             ("subtract_tokens", _("Can subtract tokens")),
             ("set_balance", _("Can set what is available")),
+            ("expire_tokens", _("Can let tokens of many accounts expire")),
             ("change_lots", _("Can void lots and change their dates")),
             ("release_holds", _("Can release holds")),
             ("refund_usage", _("Can refund usage")),
+            ("export_tokenaccount", _("Can export token accounts")),
         ]
 
     def __str__(self) -> str:

@@ -66,6 +66,7 @@ class AuditEvent(AppendOnlyModel):
     class Meta:
         verbose_name = _("audit event")
         verbose_name_plural = _("audit events")
+        permissions = [("export_auditevent", _("Can export audit events"))]
         indexes = [
             models.Index(fields=["at"], name="tp_audit_at"),
             models.Index(fields=["action", "at"], name="tp_audit_action"),

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.sql.compiler import SQLCompiler
+from simple_history.models import HistoricalRecords
 
 from django_token_pricing.exceptions import AppendOnly
 
@@ -27,6 +28,16 @@ class TransactionId(models.Func):
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **kwargs: Any) -> Any:
         return "((pg_current_xact_id()::text)::bigint)", ()
+
+
+def history(name: Any) -> HistoricalRecords:
+    """Versions of rows that people edit, with who and why. Its fields are named, so no setting of a host moves them."""
+    return HistoricalRecords(
+        history_id_field=models.BigAutoField(primary_key=True),
+        history_change_reason_field=models.CharField(max_length=500, null=True),
+        verbose_name=name,
+        verbose_name_plural=name,
+    )
 
 
 class AppendOnlyQuerySet(models.QuerySet[_Row]):

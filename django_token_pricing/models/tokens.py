@@ -73,6 +73,10 @@ class TokenAllocation(models.Model):
     class Meta:
         verbose_name = _("allocation")
         verbose_name_plural = _("allocations")
+        permissions = [
+            ("import_tokenallocation", _("Can import allocations")),
+            ("export_tokenallocation", _("Can export allocations")),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gt=0), name="tp_allocation_amount"),
             models.CheckConstraint(
@@ -148,6 +152,7 @@ class TokenUsageLog(UsageFacts, AppendOnlyModel):
     class Meta:
         verbose_name = _("usage")
         verbose_name_plural = _("usage")
+        permissions = [("export_tokenusagelog", _("Can export usage"))]
         constraints = [models.CheckConstraint(condition=Q(amount__gte=0), name="tp_usage_amount")]
         indexes = [models.Index(fields=["account", "used_at"], name="tp_usage_account")]
 
@@ -203,6 +208,7 @@ class LedgerEntry(AppendOnlyModel):
     class Meta:
         verbose_name = _("ledger entry")
         verbose_name_plural = _("ledger entries")
+        permissions = [("export_ledgerentry", _("Can export ledger entries"))]
         constraints = [
             models.CheckConstraint(
                 condition=~Q(amount=0)

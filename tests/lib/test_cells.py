@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_token_pricing.lib.cells import UTC, decimal, moment, text, whole
+from django_token_pricing.lib.cells import UTC, day, decimal, moment, text, whole
 from django_token_pricing.lib.rows import SheetError
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -224,3 +224,142 @@ def test_the_short_way_and_the_long_one_agree() -> None:
     for fraction in ("", ".9", ".97", ".979", ".9799", ".97996", ".979960", ".9799600", ".979960099"):
         short = moment(f"2023-11-16 18:17:03{fraction}", zone=UTC)
         assert short == moment(f" 2023-11-16 18:17:03{fraction}", zone=UTC), (sys.version, fraction)
+
+
+# Days -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "2026-12-31",
+        " 2026-12-31 ",
+        "2026/12/31",
+        "2026.12.31",
+        "2026. 12. 31.",
+        "20261231",
+        20261231,
+        "31.12.2026",
+        "31. 12. 2026",
+        "31/12/2026",
+        "12/31/2026",
+        "31-12-2026",
+        "12-31-2026",
+        "31 12 2026",
+        "31 Dec 2026",
+        "31-dec-2026",
+        "31st December, 2026",
+        "31DEC2026",
+        "Dec 31, 2026",
+        "December 31st 2026",
+        "46387",
+        46387,
+        46387.0,
+        date(2026, 12, 31),
+        datetime(2026, 12, 31),  # noqa: DTZ001
+    ],
+)
+def test_a_day_is_read(cell: Any) -> None:
+    found = day(cell, zone=BERLIN)
+    assert (found, type(found)) == (date(2026, 12, 31), date)
+
+
+@pytest.mark.parametrize("cell", ["05/06/2026", "5.6.2026", "05-06-2026", "12/11/2026"])
+def test_a_day_that_may_be_two_is_refused_and_a_known_order_settles_it(cell: str) -> None:
+    assert code(day, cell, zone=BERLIN) == "ambiguous_date"
+    first, second = (int(part) for part in cell.replace(".", "/").replace("-", "/").split("/")[:2])
+    assert day(cell, zone=BERLIN, order="dmy") == date(2026, second, first)
+    assert day(cell, zone=BERLIN, order="mdy") == date(2026, first, second)
+
+
+def test_a_day_whose_number_is_the_months_is_one() -> None:
+    assert day("5/5/2026", zone=BERLIN) == date(2026, 5, 5)
+
+
+@pytest.mark.parametrize(("cell", "order"), [("12/31/2026", "dmy"), ("31.12.2026", "mdy")])
+def test_a_day_against_the_known_order_is_refused(cell: str, order: str) -> None:
+    assert code(day, cell, zone=BERLIN, order=order) == "not_a_date"
+
+
+@pytest.mark.parametrize("cell", ["2026-05-06", "6 May 2026", "20260506"])
+def test_an_order_says_nothing_of_days_that_need_none(cell: str) -> None:
+    assert day(cell, zone=BERLIN, order="dmy") == day(cell, zone=BERLIN, order="mdy") == date(2026, 5, 6)
+
+
+@pytest.mark.parametrize("cell", ["31.12.26", "12/31/26", "31-Dec-26", "Dec 31, 26", "05/06/26"])
+def test_a_year_of_two_digits_is_refused(cell: str) -> None:
+    assert code(day, cell, zone=BERLIN) == "short_year"
+
+
+@pytest.mark.parametrize(
+    ("cell", "iso"),
+    [
+        ("2026-12-31T18:30:00Z", "2026-12-31T18:30:00"),
+        ("2026-12-31T18:30:00.000001+05:30", "2026-12-31T13:00:00.000001"),
+        ("2026-12-31 00:00:00", "2026-12-30T23:00:00"),
+        ("31.12.2026 18:30", "2026-12-31T17:30:00"),
+        ("12/31/2026 6:30 PM", "2026-12-31T17:30:00"),
+        ("12/31/2026, 12:05:10 am", "2026-12-30T23:05:10"),
+        ("31 Dec 2026 18:30:15,5", "2026-12-31T17:30:15.500000"),
+        ("46387.75", "2026-12-31T17:00:00"),
+        ("46387,75", "2026-12-31T17:00:00"),
+        (46387.75, "2026-12-31T17:00:00"),
+        (datetime(2026, 12, 31, 18, 30), "2026-12-31T17:30:00"),  # noqa: DTZ001
+        (datetime(2026, 12, 31, tzinfo=timezone.utc), "2026-12-31T00:00:00"),
+        ("1798738200", "2026-12-31T17:30:00"),
+        (1798738200, "2026-12-31T17:30:00"),
+    ],
+)
+def test_a_day_with_a_time_is_a_moment(cell: Any, iso: str) -> None:
+    found = day(cell, zone=BERLIN)
+    assert isinstance(found, datetime)
+    assert found == datetime.fromisoformat(iso).replace(tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "",
+        "never",
+        "2026-13-01",
+        "2026-02-30",
+        "31/31/2026",
+        "31/13/2026",
+        "30 Feb 2026",
+        "31 Dez 2026",
+        "31 Foo 2026",
+        "31.12/2026",
+        "31.12",
+        "Dec 2026",
+        "31122026",
+        "5",
+        "-46387",
+        "12/31/2026 13:05 PM",
+        "12/31/2026 0:05 AM",
+        "٣١.١٢.٢٠٢٦",
+        "1" * 70,
+        "2026-12-31" + " " * 70 + "x",
+        float("nan"),
+        True,
+        None,
+        time(18),
+    ],
+)
+def test_what_is_no_day_is_refused(cell: Any) -> None:
+    assert code(day, cell, zone=BERLIN) == "not_a_date"
+
+
+@pytest.mark.parametrize("cell", ["31.12.2026 25:00", "31.12.2026 18:30 Berlin"])
+def test_a_day_with_a_time_that_is_none_is_refused(cell: str) -> None:
+    assert code(day, cell, zone=BERLIN) == "not_a_moment"
+
+
+@given(st.dates(min_value=date(1000, 1, 1)), st.sampled_from(["%Y-%m-%d", "%Y/%m/%d", "%d %B %Y", "%b %d, %Y"]))
+def test_days_as_python_writes_them_are_read_back(on: date, form: str) -> None:
+    assert day(on.strftime(form), zone=UTC) == on
+
+
+@given(st.dates(min_value=date(1000, 1, 1)), st.sampled_from("-/."))
+def test_with_an_order_every_day_is_read_back(on: date, mark: str) -> None:
+    assert day(on.strftime(f"%d{mark}%m{mark}%Y"), zone=UTC, order="dmy") == on
+    assert day(on.strftime(f"%m{mark}%d{mark}%Y"), zone=UTC, order="mdy") == on

@@ -6,16 +6,19 @@ import codecs
 import csv
 import io
 import random
+import re
 import subprocess
 import sys
-from datetime import datetime
+from datetime import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from django_token_pricing.lib.rows import MOST_CHARACTERS, MOST_COLUMNS, Row, SheetError
-from django_token_pricing.lib.sheets import formula_safe, open_sheet
+from django_token_pricing.lib.sheets import formula_safe, open_sheet, unescaped
 
 
 def rows(data: bytes) -> list[Row]:
@@ -187,14 +190,25 @@ def test_a_file_is_left_open_for_who_opened_it(tmp_path: Path) -> None:
         assert not file.closed
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"])
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "'=1", "''@a", "'\t1"]
+
+
+@pytest.mark.parametrize("cell", FORMULAS)
 def test_text_that_a_spreadsheet_would_run_is_quoted(cell: str) -> None:
     assert formula_safe(cell) == f"'{cell}"
 
 
-@pytest.mark.parametrize("cell", ["", "a=b", "-5", "+1,234.5", "-1e-05", "1-2", 5, -5, None, datetime(2026, 1, 1)])  # noqa: DTZ001
+@pytest.mark.parametrize("cell", ["", "a=b", "-5", "+1,234.5", "-1e-05", "1-2", "'", "'a", "'-5", 5, -5, None, time(1)])
 def test_other_cells_are_left_alone(cell: Any) -> None:
-    assert formula_safe(cell) == cell
+    assert formula_safe(cell) == cell == unescaped(cell)
+
+
+@given(st.text(st.one_of(st.sampled_from("'=+-@＝ \t\r\n1.,e"), st.characters())))
+def test_quoting_is_taken_back_whatever_the_text_is(text: str) -> None:
+    safe = formula_safe(text)
+    assert unescaped(safe) == text
+    if safe.lstrip().startswith(tuple("=+-@＝＋－＠")) or safe.startswith(tuple("\t\r\n")):
+        assert re.fullmatch(r"[+-][\d.,' ]*\d([eE][+-]?\d+)?", safe.lstrip()), "is no number"
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
