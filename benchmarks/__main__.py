@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("consume", "hot_account", "keys", "holds", "balances", "grants", "recording", "expiry")
+NAMES = ("consume", "hot_account", "keys", "holds", "balances", "grants", "jobs", "imports", "recording", "expiry", "changelists")
 
 
 def main() -> int:

@@ -155,6 +155,32 @@ def time_from_now(*, days: int) -> Any:
     return scalar("SELECT clock_timestamp() + %s * interval '1 day'", [days])
 
 
+@contextmanager
+def filling(table: str) -> Iterator[None]:
+    """Without indexes and foreign keys while millions of rows come in; they are made anew afterwards."""
+    made = []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+            " WHERE conrelid = %s::regclass AND contype IN ('f', 'u')",
+            [table],
+        )
+        for name, definition in cursor.fetchall():
+            made.append(f'ALTER TABLE {table} ADD CONSTRAINT "{name}" {definition}')
+            cursor.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')
+        cursor.execute(
+            "SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index"
+            " WHERE indrelid = %s::regclass AND NOT indisprimary",
+            [table],
+        )
+        for name, definition in cursor.fetchall():
+            made.append(definition)
+            cursor.execute(f"DROP INDEX {name}")
+    yield
+    for statement in reversed(made):
+        execute(statement)
+
+
 def bare_copy(table: str, name: str, *, storage: str = "", instead: dict[str, str] | None = None) -> None:
     """An empty copy of a table with its columns, checks, indexes and foreign keys, for bare SQL to fill.
 

@@ -8,4 +8,4 @@ class TokenPricingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from django_token_pricing import checks, receivers  # noqa: F401  registers them
+        from django_token_pricing import checks, notifications, receivers  # noqa: F401  registers them

@@ -18,8 +18,17 @@ from django.utils.module_loading import import_string
 from django_token_pricing import conf
 from django_token_pricing.models import TokenAccount
 
-ADAPTERS = {"SUBSCRIPTION_ADAPTER": ["events", "current_refs"], "PAYMENT_ADAPTER": ["events", "current_refs"]}
-SCHEDULED = ["django_token_pricing.tokens.expire", "django_token_pricing.payments.sync"]
+ADAPTERS = {
+    "SUBSCRIPTION_ADAPTER": ["events", "current_refs"],
+    "PAYMENT_ADAPTER": ["events", "current_refs"],
+    "NOTIFICATION_ADAPTER": ["notify"],
+}
+SCHEDULED = [
+    "django_token_pricing.tokens.expire",
+    "django_token_pricing.tokens.refresh_summaries",
+    "django_token_pricing.jobs.sweep",
+    "django_token_pricing.payments.sync",
+]
 
 
 @register
@@ -45,6 +54,12 @@ def _keys(given: dict[str, Any]) -> Iterator[CheckMessage]:
         elif name == "HOLD_TIMEOUT" and value <= timedelta(0):
             hint = "A hold must last some time: write timedelta(minutes=15), say."
             yield Error("TOKEN_PRICING['HOLD_TIMEOUT'] is not above 0.", hint=hint, id="django_token_pricing.E002")
+        elif name == "JOB_RETENTION" and value < timedelta(0):
+            hint = "Bulk work is kept for some time after it is over: write timedelta(days=30), say."
+            yield Error("TOKEN_PRICING['JOB_RETENTION'] is below 0.", hint=hint, id="django_token_pricing.E002")
+        elif name == "LOW_BALANCE_PERCENT" and not 0 <= value <= 100:
+            hint = "It is a share in per cent: from 0 to 100."
+            yield Error(f"TOKEN_PRICING[{name!r}] is {value!r}.", hint=hint, id="django_token_pricing.E002")
         elif name == "LEDGER_PATH" and value not in ("auto", "portable"):
             hint = "It must be “auto” or “portable”."
             yield Error(f"TOKEN_PRICING[{name!r}] is {value!r}.", hint=hint, id="django_token_pricing.E002")
@@ -72,6 +87,19 @@ def check_time_zones(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
         return []
     hint = "Set USE_TZ = True: lots end and months turn at exact moments, which naive times cannot name."
     return [Error("USE_TZ is off.", hint=hint, id="django_token_pricing.E008")]
+
+
+@register
+def check_apps(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    if not apps.is_installed("django.contrib.admin") or apps.is_installed("import_export"):
+        return []
+    return [
+        Error(
+            "The admin is installed, and import_export is not.",
+            hint="Add “import_export” to INSTALLED_APPS: pages on which files come in and go out are made of it.",
+            id="django_token_pricing.E009",
+        )
+    ]
 
 
 @register(Tags.database)
@@ -133,8 +161,9 @@ def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     return [
         checks.Warning(
             f"Nothing runs {' and '.join(missing)} regularly.",
-            hint="Add them to CELERY_BEAT_SCHEDULE, or run token_pricing_expire and token_pricing_sync from cron and"
-            " silence this check. Balances are right without; statements and mirrors lag behind.",
+            hint="Add them to CELERY_BEAT_SCHEDULE, or run token_pricing_expire, token_pricing_refresh_summaries,"
+            " token_pricing_work and token_pricing_sync from cron and silence this check. Balances are right without;"
+            " statements, lists, bulk work and mirrors lag behind.",
             id="django_token_pricing.W001",
         )
     ]

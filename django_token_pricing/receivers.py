@@ -1,7 +1,26 @@
 """Reactions to signals."""
 
-from django.db.models.signals import post_migrate
+from __future__ import annotations
 
+import logging
+from typing import Any
+
+from django.db.models.signals import post_migrate
+from django.dispatch import receiver
+from kombu.exceptions import OperationalError
+
+from django_token_pricing import signals, tasks
 from django_token_pricing.tokens import postgresql
 
+logger = logging.getLogger(__name__)
+
 post_migrate.connect(postgresql.forget, dispatch_uid="django_token_pricing.tokens.postgresql.forget")
+
+
+@receiver(signals.job_waiting, dispatch_uid="django_token_pricing.receivers.call_worker")
+def call_worker(sender: Any, job: int, **kwargs: Any) -> None:
+    """Without a broker the job waits for the sweep; the request that asked for it does not."""
+    try:
+        tasks.jobs.work.apply_async((job,), retry=False)
+    except OperationalError:
+        logger.warning("No broker was reached for job %s; the next sweep takes it up", job, exc_info=True)

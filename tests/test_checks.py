@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.checks import run_checks
 
 from django_token_pricing import conf
@@ -53,6 +54,12 @@ def test_atomic_requests_are_warned_of(settings: Any) -> None:
 def test_naive_times_are_an_error(settings: Any) -> None:
     settings.USE_TZ = False
     assert "USE_TZ" in found()["E008"]
+
+
+@pytest.mark.skipif(not apps.is_installed("django.contrib.admin"), reason="the minimal host has no admin")
+def test_an_admin_without_import_and_export_is_an_error(settings: Any) -> None:
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "import_export"]
+    assert "INSTALLED_APPS" in found()["E009"]
 
 
 def test_missing_schedules_are_warned_of(settings: Any) -> None:

@@ -141,7 +141,9 @@ def test_a_new_project_takes_the_wheel_alone(empty_environment: dev.Environment,
 
     django("startproject", "site_of_ours", str(outside))
     settings = outside / "site_of_ours" / "settings.py"
-    text = settings.read_text().replace("INSTALLED_APPS = [", f'INSTALLED_APPS = [\n    "{PACKAGE}",')
+    text = settings.read_text().replace(
+        "INSTALLED_APPS = [", f'INSTALLED_APPS = [\n    "{PACKAGE}",\n    "import_export",'
+    )
     settings.write_text(text)
 
     answer("manage.py", "check")

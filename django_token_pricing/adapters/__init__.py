@@ -8,21 +8,26 @@ from django.utils.module_loading import import_string
 
 from django_token_pricing import conf
 from django_token_pricing.adapters.protocols import (
+    NotificationAdapter,
     PaymentAdapter,
     PaymentEvent,
     PaymentFacts,
     SubscriptionAdapter,
     SubscriptionEvent,
     SubscriptionFacts,
+    TokensNotice,
 )
 
 __all__ = [
+    "NotificationAdapter",
     "PaymentAdapter",
     "PaymentEvent",
     "PaymentFacts",
     "SubscriptionAdapter",
     "SubscriptionEvent",
     "SubscriptionFacts",
+    "TokensNotice",
+    "get_notification_adapter",
     "get_payment_adapter",
     "get_subscription_adapter",
 ]
@@ -34,3 +39,7 @@ def get_subscription_adapter() -> SubscriptionAdapter:
 
 def get_payment_adapter() -> PaymentAdapter:
     return cast("PaymentAdapter", import_string(conf.current().PAYMENT_ADAPTER)())
+
+
+def get_notification_adapter() -> NotificationAdapter:
+    return cast("NotificationAdapter", import_string(conf.current().NOTIFICATION_ADAPTER)())

@@ -86,3 +86,25 @@ class PaymentAdapter(Protocol):
     def current_refs(self) -> Iterator[str]:
         """The references that exist now: a full resync marks the others as gone."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensNotice:
+    """What to tell a user about a deed on the user's tokens.
+
+    `user` is the host's user; `tokens` is what came in or, below zero, went out; `available` is what there is now;
+    `expires_at` is the end of what came in, if it has one.
+    """
+
+    user: Any
+    tokens: int
+    available: int
+    expires_at: datetime | None
+
+
+class NotificationAdapter(Protocol):
+    """How users hear from us. Asked in a worker, at least once for each notice."""
+
+    def notify(self, notice: TokensNotice) -> bool:
+        """Tell the user; False where there is no way to. What it raises is recorded, and the other users are told."""
+        ...

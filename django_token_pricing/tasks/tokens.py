@@ -15,3 +15,9 @@ def expire(*, as_of: str | None = None) -> dict[str, Any]:
     until = parse_datetime(as_of) if as_of else None
     result = tokens.expire(as_of=until or timezone.now())
     return {"lots": result.lots, "tokens": result.tokens, "holds": result.holds}
+
+
+@shared_task(name="django_token_pricing.tokens.refresh_summaries")  # type: ignore[untyped-decorator]
+def refresh_summaries() -> dict[str, Any]:
+    """Compute anew what lists of accounts sort and filter by."""
+    return {"accounts": tokens.refresh_summaries().accounts}

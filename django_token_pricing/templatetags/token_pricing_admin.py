@@ -21,11 +21,13 @@ from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from django_token_pricing.models import (
     AuditEvent,
+    Job,
     LedgerEntry,
     SyncCursor,
     TokenAccount,
     TokenAllocation,
     TokenHold,
+    TokenPackage,
     TokenPool,
     TokenUsageLog,
 )
@@ -122,6 +124,11 @@ def _pools() -> str:
     return ngettext("%(count)s active", "%(count)s active", found) % {"count": text}
 
 
+def _packages() -> str:
+    found, text = _count(TokenPackage.objects.filter(is_active=True))
+    return ngettext("%(count)s active", "%(count)s active", found) % {"count": text}
+
+
 def _expiring() -> str:
     now = timezone.now()
     found, text = _count(TokenAllocation.objects.filter(is_open=True, expires_at__gt=now, expires_at__lte=now + SOON))
@@ -155,6 +162,11 @@ def _deeds() -> str:
     return ngettext("%(count)s today", "%(count)s today", found) % {"count": text}
 
 
+def _jobs() -> str:
+    found, text = _count(Job.objects.filter(status="ready"))
+    return ngettext("%(count)s waits for you", "%(count)s wait for you", found) % {"count": text}
+
+
 # In the order in which people look for them. A model that is not listed comes last, under “More”.
 SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
     (
@@ -162,6 +174,7 @@ SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
         [
             ("TokenAccount", _accounts),
             ("TokenPool", _pools),
+            ("TokenPackage", _packages),
             ("TokenAllocation", _expiring),
             ("LedgerEntry", _last_entry),
             ("TokenUsageLog", _last_use),
@@ -175,6 +188,7 @@ SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
             ("PaymentMirror", lambda: _synced("payments")),
         ],
     ),
+    (gettext_lazy("Operations"), [("Job", _jobs)]),
     (gettext_lazy("Security"), [("AuditEvent", _deeds)]),
 ]
 

@@ -5,6 +5,7 @@ What this package lists is its promise; the modules inside are its own affair.
 
 from django_token_pricing.choices import Source
 from django_token_pricing.exceptions import (
+    AccountClosed,
     HoldExpired,
     IdempotencyConflict,
     InsufficientTokens,
@@ -19,9 +20,16 @@ from django_token_pricing.exceptions import (
     UnknownOwner,
     UnsupportedIsolation,
 )
+from django_token_pricing.tokens import account_jobs, allocation_import  # noqa: F401  registers their jobs
 from django_token_pricing.tokens.balances import balance, balances, statement
 from django_token_pricing.tokens.bulk import GrantRow, grant_many
 from django_token_pricing.tokens.corrections import refund, set_balance, subtract, void
+from django_token_pricing.tokens.corrections_many import (
+    BulkCorrection,
+    expire_many,
+    set_balance_many,
+    subtract_many,
+)
 from django_token_pricing.tokens.expiry import expire
 from django_token_pricing.tokens.grants import grant, rollover
 from django_token_pricing.tokens.metering import Hold, Use, consume, consume_many, hold, release, settle
@@ -41,9 +49,12 @@ from django_token_pricing.tokens.results import (
     Release,
     Subtraction,
 )
+from django_token_pricing.tokens.summaries import latest_refresh, refresh_summaries
 
 __all__ = [
+    "AccountClosed",
     "Balance",
+    "BulkCorrection",
     "BulkGrant",
     "Consumption",
     "Discrepancy",
@@ -82,20 +93,25 @@ __all__ = [
     "consume_many",
     "erase",
     "expire",
+    "expire_many",
     "grant",
     "grant_many",
     "hold",
+    "latest_refresh",
     "prune",
     "reconcile",
     "record_many",
+    "refresh_summaries",
     "refund",
     "release",
     "remove_members",
     "rollover",
     "set_balance",
+    "set_balance_many",
     "set_caps",
     "settle",
     "statement",
     "subtract",
+    "subtract_many",
     "void",
 ]

@@ -73,6 +73,8 @@ NO_USAGE = Usage()
 
 def owner(subject: Any) -> Owner:
     """The account's owner for a user, a pool, or an account of either. Raises UnknownOwner."""
+    if isinstance(subject, Owner):
+        return subject
     if isinstance(subject, get_user_model()) and subject.pk is not None:
         return Owner(user=subject.pk)
     if isinstance(subject, TokenPool) and subject.pk is not None:

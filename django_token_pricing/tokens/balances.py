@@ -89,6 +89,15 @@ def balances(owners: Iterable[Any], *, as_of: datetime | None = None) -> dict[An
     return answers
 
 
+def own_balances(accounts: Iterable[TokenAccount]) -> dict[TokenAccount, Balance]:
+    """What many accounts have themselves, for lists: `spendable` leaves out what a pool would give, and so do queries."""
+    given = list(accounts)
+    using = booking.database()
+    sums = _sums({account.pk for account in given}, [], booking.clock(using), None, using)
+    nothing = _Found(None, _Sums())
+    return {account: _answer(sums.get(account.pk, nothing).sums, 0) for account in given}
+
+
 @dataclass(slots=True)
 class _Found:
     pool_id: int | None

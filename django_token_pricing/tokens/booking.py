@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 
 from django_token_pricing.choices import EntryKind, Verb
 from django_token_pricing.exceptions import IdempotencyConflict, InvalidAmount, UnknownOwner, UnsupportedIsolation
-from django_token_pricing.lib.periods import month_of
+from django_token_pricing.lib.periods import month_of, start_of_day
 from django_token_pricing.lib.steps import steps
 from django_token_pricing.models import (
     AuditEvent,
@@ -317,6 +317,10 @@ def add_draw(pool: TokenAccount, member: TokenAccount, at: datetime, amount: int
 
 def site_month(at: datetime) -> date:
     return month_of(at, django_timezone.get_default_timezone())
+
+
+def start_of_month(at: datetime) -> datetime:
+    return start_of_day(site_month(at), django_timezone.get_default_timezone())
 
 
 def recall(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,6 +37,7 @@ from django_token_pricing.tokens.grants import Moment, Paid, Terms
 from django_token_pricing.tokens.results import BulkGrant
 from django_token_pricing.tokens.staging import Stage
 
+ACTION = "tokens.grant_many"
 COLUMNS = {
     "amount": "bigint",
     "source": "text",
@@ -46,7 +48,14 @@ COLUMNS = {
     "paid_currency": "text",
     "key": "text",
     "digest": "uuid",
+    "reason": "text",
+    "event_id": "bigint",
 }
+# As lib.digests has it.
+DIGEST = (
+    "overlay(overlay(left(encode(sha256(convert_to({}, 'UTF8')), 'hex'), 32) PLACING '5' FROM 13) PLACING '8' FROM 17)"
+    "::uuid"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class GrantRow:
     starts_at: Moment | None = None
     expires_at: Moment | None = None
     paid: Paid | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,14 @@ class _Checked:
     terms: Terms
     key: str
     digest: UUID | None
+    reason: str
+
+
+class CheckedRows(ABC, Iterable[GrantRow]):
+    """Rows that were checked before and wait in a table, from where PostgreSQL takes them without Python."""
+
+    @abstractmethod
+    def fill(self, stage: Stage) -> None: ...
 
 
 Rows: TypeAlias = "Iterable[GrantRow] | QuerySet[Any]"
@@ -91,21 +109,75 @@ def grant_many(
 
     `rows` are `GrantRow`s with an amount each, or a queryset of users, pools or accounts that all get `amount`; a
     queryset never passes through Python on PostgreSQL. A row's own key makes that row safe to repeat; `key` does so
-    for the rows that have none (each gets "key:owner"). Rows that were granted before are counted as replayed.
+    for the rows that have none (each gets "key:owner"). Rows that were granted before are counted as replayed. Rows
+    with a reason of their own have an audit event for each such reason beside that of the batch.
 
     `tokens_granted` is sent once, with the BulkGrant. Raises what `grant` raises.
     """
+    terms = partial(Terms.of, source=source, priority=priority, starts_at=starts_at, expires_at=expires_at, paid=paid)
+    return _grant(rows, amount, terms, key, _Events(reason, actor))
+
+
+def grant_for(event: AuditEvent, rows: Rows, amount: int | None = None, *, source: str, **terms: Any) -> BulkGrant:
+    """`grant_many` as a part of a deed that has its audit event already."""
+    return _grant(rows, amount, partial(Terms.of, source=source, **terms), None, _Events.of(event))
+
+
+@dataclass(slots=True)
+class _Events:
+    """The audit events of a batch: one of all, or that of the deed it is a part of, and one a reason of rows' own."""
+
+    reason: str
+    actor: models.Model | None
+    actor_label: str = ""
+    event: AuditEvent | None = None
+
+    @classmethod
+    def of(cls, event: AuditEvent) -> _Events:
+        return cls(event.reason, None, event.actor_label, event)
+
+    def record(self, count: int, tokens: int, using: str) -> AuditEvent:
+        """That of the whole batch, made now where the deed has none yet."""
+        if self.event is None:
+            changes = {"granted": (0, tokens)}
+            self.event = audit.record(
+                ACTION, actor=self.actor, reason=self.reason, changes=changes, count=count, using=using
+            )
+        return self.event
+
+    def record_own(self, sums: Iterable[tuple[str, int, int]], using: str) -> dict[str, int]:
+        """Those of the rows' own reasons, by the reason; each is given with its number of rows and their tokens."""
+        assert self.event is not None  # noqa: S101 - recorded before
+        made = [
+            AuditEvent(
+                action=ACTION,
+                actor_id=self.event.actor_id,
+                actor_label=self.event.actor_label,
+                target_type=AuditEvent._meta.label_lower,
+                target_id=str(self.event.pk),
+                target_label=str(self.event)[:255],
+                reason=reason,
+                changes={"granted": [0, tokens]},
+                count=count,
+            )
+            for reason, count, tokens in sums
+            if reason != self.event.reason
+        ]
+        AuditEvent.objects.using(using).bulk_create(made, batch_size=1_000)
+        return {event.reason: event.pk for event in made}
+
+
+def _grant(rows: Rows, amount: int | None, terms: partial[Terms], key: str | None, events: _Events) -> BulkGrant:
     if isinstance(rows, QuerySet) and rows.model is TokenAccount:
         # A closed account has no owner to grant to.
         rows = rows.exclude(user=None, pool=None)
-    terms = partial(Terms.of, source=source, priority=priority, starts_at=starts_at, expires_at=expires_at, paid=paid)
     prefix, _digest = arguments.key(key)
     using = booking.database()
     with booking.writing(using):
         if connections[using].vendor == "postgresql":
-            result = _staged(rows, amount, terms, prefix, reason, actor, using)
+            result = _staged(rows, amount, terms, prefix, events, using)
         else:
-            result = _stepwise(_checked(rows, amount, terms, prefix), reason, actor, using)
+            result = _stepwise(_checked(rows, amount, terms, prefix), events, using)
         if result.granted:
             tell = partial(signals.tokens_granted.send_robust, sender=TokenAllocation, result=result)
             transaction.on_commit(tell, using=using)
@@ -126,16 +198,11 @@ def _checked(rows: Rows, amount: int | None, terms: partial[Terms], prefix: str)
         key = row.key
         if key is None and prefix:
             key = f"{prefix}:{_named(owner)}"
-        yield _Checked(owner, terms(row.amount, **own), *arguments.key(key))
+        yield _Checked(owner, terms(row.amount, **own), *arguments.key(key), row.reason or "")
 
 
 def _named(owner: Owner) -> str:
     return str(owner.user) if owner.pool is None else f"pool-{owner.pool}"
-
-
-def _record(count: int, tokens: int, reason: str, actor: models.Model | None, using: str) -> AuditEvent:
-    changes = {"granted": (0, tokens)}
-    return audit.record("tokens.grant_many", actor=actor, reason=reason, changes=changes, count=count, using=using)
 
 
 # On PostgreSQL ------------------------------------------------------------------------------------------------------
@@ -146,14 +213,15 @@ def _staged(
     amount: int | None,
     terms: partial[Terms],
     prefix: str,
-    reason: str,
-    actor: models.Model | None,
+    events: _Events,
     using: str,
 ) -> BulkGrant:
     with connections[using].cursor() as cursor:
         stage = Stage(cursor, COLUMNS, "django_token_pricing_tokenallocation_id_seq", using)
         if isinstance(rows, QuerySet):
             _fill_from(stage, rows, terms(amount), prefix, using)
+        elif isinstance(rows, CheckedRows):
+            rows.fill(stage)
         else:
             stage.fill(map(_columns, _checked(rows, amount, terms, prefix)))
         stage.open_accounts()
@@ -164,7 +232,8 @@ def _staged(
         )
         if not count:
             return BulkGrant(granted=0, tokens=0, replayed=replayed, event=None)
-        event = _record(count, int(tokens), reason, actor, using)
+        event = events.record(count, int(tokens), using)
+        _name_own_events(stage, event)
         _refuse_bad(stage)
         _book(stage, event, several=accounts < count)
     return BulkGrant(granted=count, tokens=int(tokens), replayed=replayed, event=event.pk)
@@ -184,6 +253,8 @@ def _columns(row: _Checked) -> Sequence[Any]:
         terms.paid_currency,
         row.key,
         row.digest,
+        row.reason or None,
+        None,
     )
 
 
@@ -193,13 +264,12 @@ def _fill_from(stage: Stage, rows: QuerySet[Any], terms: Terms, prefix: str, usi
         sql, params = rows.using(using).order_by().values("pk").query.get_compiler(using).as_sql()
     except EmptyResultSet:
         return
-    values = {name: getattr(terms, name) for name in COLUMNS if name not in ("key", "digest")}
+    values = {name: getattr(terms, name) for name in COLUMNS if hasattr(terms, name)}
     stage.fill_from(column, sql, params, values)
     if prefix:
         stage.cursor.execute(
-            """
-            UPDATE tp_stage t SET key = k.key, digest = overlay(overlay(left(
-                encode(sha256(convert_to(k.key, 'UTF8')), 'hex'), 32) PLACING '5' FROM 13) PLACING '8' FROM 17)::uuid
+            f"""
+            UPDATE tp_stage t SET key = k.key, digest = {DIGEST.format("k.key")}
             FROM (SELECT s.id, %s || ':' || coalesce(s.user_id::text, 'pool-' || s.pool_id) AS key FROM tp_stage s) k
             WHERE k.id = t.id
             """,
@@ -240,6 +310,36 @@ def _drop_known(stage: Stage) -> int:
     return dropped
 
 
+def _name_own_events(stage: Stage, event: AuditEvent) -> None:
+    """The events of rows' own reasons, made where the rows are: there may be as many as rows."""
+    (given,) = stage.one("SELECT EXISTS (SELECT 1 FROM tp_stage WHERE reason IS NOT NULL)")
+    if not given:
+        return
+    stage.cursor.execute(
+        """
+        WITH sums AS (
+            SELECT reason, count(*) AS rows, sum(amount)::bigint AS tokens FROM tp_stage
+            WHERE reason <> %(reason)s GROUP BY reason ORDER BY reason
+        ), made AS (
+            INSERT INTO django_token_pricing_auditevent
+                (at, action, actor_id, actor_label, target_type, target_id, target_label, reason, changes, count)
+            SELECT clock_timestamp(), %(action)s, e.actor_id, e.actor_label, %(type)s, e.id::text, %(label)s, s.reason,
+                jsonb_build_object('granted', jsonb_build_array(0, s.tokens)), s.rows
+            FROM sums s CROSS JOIN django_token_pricing_auditevent e WHERE e.id = %(event)s
+            RETURNING id, reason
+        )
+        UPDATE tp_stage t SET event_id = made.id FROM made WHERE t.reason = made.reason
+        """,
+        {
+            "reason": event.reason,
+            "action": ACTION,
+            "type": AuditEvent._meta.label_lower,
+            "label": str(event)[:255],
+            "event": event.pk,
+        },
+    )
+
+
 def _refuse_bad(stage: Stage) -> None:
     stage.cursor.execute(
         """
@@ -274,7 +374,8 @@ def _book(stage: Stage, event: AuditEvent, *, several: bool) -> None:
                 (id, account_id, source, amount, remaining, is_open, priority, starts_at, expires_at, booked_at,
                  paid_amount, paid_currency, key, event_id)
             SELECT id, account_id, source, amount, amount, true, priority, coalesce(starts_at, at), expires_at, at,
-                paid_amount, paid_currency, coalesce(key, ''), %(event)s FROM due
+                paid_amount, paid_currency, coalesce(key, ''),
+                coalesce(event_id, %(event)s) FROM due
         ), keys AS (
             INSERT INTO django_token_pricing_idempotencykey (digest, verb, account_id, amount, detail, booked_at)
             SELECT digest, 'grant', account_id, amount, source, at FROM due WHERE digest IS NOT NULL
@@ -286,7 +387,7 @@ def _book(stage: Stage, event: AuditEvent, *, several: bool) -> None:
         ), entries AS (
             INSERT INTO django_token_pricing_ledgerentry
                 (account_id, allocation_id, kind, amount, lot_balance, balance_after, booked_at, event_id)
-            SELECT account_id, id, 'grant', amount, amount, after, at, %(event)s FROM due
+            SELECT account_id, id, 'grant', amount, amount, after, at, coalesce(event_id, %(event)s) FROM due
         )
         SELECT min(due.key) FROM due LEFT JOIN keys ON keys.digest = due.digest
         WHERE due.digest IS NOT NULL AND keys.digest IS NULL
@@ -302,7 +403,7 @@ def _book(stage: Stage, event: AuditEvent, *, several: bool) -> None:
 # Elsewhere ----------------------------------------------------------------------------------------------------------
 
 
-def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None, using: str) -> BulkGrant:
+def _stepwise(given: Iterator[_Checked], events: _Events, using: str) -> BulkGrant:
     rows = list(given)
     found = booking.accounts_of({row.owner for row in rows}, using)
     accounts = {owner: account.pk for owner, account in found.items()}
@@ -312,7 +413,13 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
     replayed = len(rows) - len(fresh)
     if not fresh:
         return BulkGrant(granted=0, tokens=0, replayed=replayed, event=None)
-    event = _record(len(fresh), tokens, reason, actor, using)
+    event = events.record(len(fresh), tokens, using)
+    sums: dict[str, tuple[int, int]] = {}
+    for row in fresh:
+        if row.reason:
+            count, whole = sums.get(row.reason, (0, 0))
+            sums[row.reason] = count + 1, whole + row.terms.amount
+    own = events.record_own(((reason, *both) for reason, both in sorted(sums.items())), using)
     now = booking.clock(using)
     # One moment an account, fixed before the first of its rows moves it.
     moments = {pk: max([now, *([of.booked_at + booking.TICK] if of.booked_at else [])]) for pk, of in locked.items()}
@@ -321,7 +428,8 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
         for row in step:
             account = locked[accounts[row.owner]]
             at = account.booked_at = moments[account.pk]
-            lot = row.terms.lot(account, at, key=row.key, event=event)
+            of = own.get(row.reason, event.pk)
+            lot = row.terms.lot(account, at, key=row.key, event_id=of)
             account.balance += lot.amount
             lots.append(lot)
             entries.append(
@@ -332,7 +440,7 @@ def _stepwise(given: Iterator[_Checked], reason: str, actor: models.Model | None
                     lot_balance=lot.amount,
                     balance_after=account.balance,
                     booked_at=at,
-                    event=event,
+                    event_id=of,
                 )
             )
         TokenAllocation.objects.using(using).bulk_create(lots)

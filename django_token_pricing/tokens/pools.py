@@ -1,4 +1,4 @@
-"""Who shares a pool: members in and out, and what each may draw a month.
+"""Who shares a pool: members in and out, and what each may draw a month. Each change leaves a version of its row.
 
 Whoever changes a membership locks the member's account first, as a use does: each use sees the change whole or not.
 """
@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.db import models
 
 from django_token_pricing import audit
+from django_token_pricing.audit import versions
 from django_token_pricing.exceptions import MemberElsewhere, UnknownOwner
 from django_token_pricing.lib.steps import STEP, steps
 from django_token_pricing.models import PoolMember, TokenPool
@@ -66,6 +67,8 @@ def add_members(
             .values_list("pk", flat=True)
         ]
         PoolMember.objects.using(using).bulk_create(fresh, batch_size=STEP)
+        versions.write(versions.CHANGED, changed, actor=actor, reason=reason, using=using)
+        versions.write(versions.ADDED, fresh, actor=actor, reason=reason, using=using)
         facts = {"members_added": (0, len(fresh)), "members_moved": (0, len(elsewhere)), "monthly_cap": (None, cap)}
         return _told("pools.add_members", pool, len(changed) + len(fresh), len(keys), facts, reason, actor, using)
 
@@ -77,9 +80,11 @@ def remove_members(pool: TokenPool, users: Iterable[Any], *, reason: str, actor:
     """
     with _locked(users, reason) as (keys, using):
         # By the rows' own keys: found by the pool, InnoDB would lock members whose accounts are not locked here.
-        leaving = [member.pk for member in _members(keys, using) if member.pool_id == pool.pk]
-        for step in steps(leaving):
-            PoolMember.objects.using(using).filter(pk__in=step).delete()
+        leaving = [member for member in _members(keys, using) if member.pool_id == pool.pk]
+        for step in steps([member.pk for member in leaving]):
+            # The usual delete would read the rows once more and write a version of each on its own.
+            PoolMember.objects.using(using).filter(pk__in=step)._raw_delete(using)
+        versions.write(versions.DELETED, leaving, actor=actor, reason=reason, using=using)
         facts = {"members_removed": (0, len(leaving))}
         return _told("pools.remove_members", pool, len(leaving), len(keys), facts, reason, actor, using)
 
@@ -100,6 +105,7 @@ def set_caps(
         for member in changed:
             member.monthly_cap = cap
         PoolMember.objects.using(using).bulk_update(changed, ["monthly_cap"], batch_size=STEP)
+        versions.write(versions.CHANGED, changed, actor=actor, reason=reason, using=using)
         facts = {"monthly_cap": (before.pop() if len(before) == 1 else None, cap)}
         return _told("pools.set_caps", pool, len(changed), len(keys), facts, reason, actor, using)
 

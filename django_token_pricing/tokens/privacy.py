@@ -16,8 +16,10 @@ from django_token_pricing.exceptions import InvalidMoment, UnknownOwner
 from django_token_pricing.models import (
     AuditEvent,
     IdempotencyKey,
+    JobRow,
     LedgerEntry,
     LedgerPrune,
+    PoolMember,
     TokenAccount,
     TokenAllocation,
     TokenHold,
@@ -63,8 +65,9 @@ def _maintenance(using: str) -> Iterator[None]:
 
 def erase(owner: Any, *, reason: str = "", actor: models.Model | None = None) -> Erasure:
     """Remove what is personal from an owner's rows: metadata and keys of uses and holds, keys of lots, names in the
-    audit trail. Amounts, moments, models and the digests of keys stay, so the books still balance and no key can be
-    used twice. The owner may be a user, or the account of one who was deleted. Raises UnknownOwner.
+    audit trail, reasons in the history of memberships, lines of imported files. Amounts, moments, models and the
+    digests of keys stay, so the books still balance and no key can be used twice. The owner may be a user, or the
+    account of one who was deleted. Raises UnknownOwner.
     """
     using = booking.database()
     account = _account(owner, using)
@@ -86,6 +89,12 @@ def erase(owner: Any, *, reason: str = "", actor: models.Model | None = None) ->
         entries = LedgerEntry.objects.using(using).filter(account=account, event__count=1)
         theirs = set(entries.values_list("event", flat=True))
         models.QuerySet(AuditEvent, using=using).filter(pk__in=theirs).update(reason="")
+        if account.user_id is not None:
+            versions = PoolMember.history.model.objects.using(using).filter(user_id=account.user_id)
+            versions.update(history_change_reason="")
+        # What a file said of the owner; a job that is not over still needs it.
+        lines = JobRow.objects.using(using).filter(target=account.pk, data__isnull=False)
+        lines.filter(job__finished_at__isnull=False).update(data=None)
         audit.record("tokens.erase", target=account, actor=actor, reason=reason, count=erased.uses, using=using)
     return erased
 

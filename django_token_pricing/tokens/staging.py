@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
+from django.db.models.expressions import RawSQL
 
 from django_token_pricing.exceptions import UnknownOwner
 from django_token_pricing.models import TokenAccount
@@ -40,23 +41,11 @@ class Stage:
 
     def fill(self, rows: Iterable[Sequence[Any]]) -> None:
         """Rows of a user's key or else a pool's, then what was declared."""
-        names = ", ".join(["user_id", "pool_id", *self.types])
         source = iter(rows)
         # In steps, because nothing else may be asked of the connection during a COPY, and making rows may ask.
         while step := list(islice(source, STEP)):
-            self._copy(names, step)
+            copy_rows(self.cursor, "tp_stage", ["user_id", "pool_id", *self.types], step)
         self._find_accounts()
-
-    def _copy(self, names: str, rows: list[Sequence[Any]]) -> None:
-        raw = self.cursor.cursor
-        if hasattr(raw, "copy"):
-            with raw.copy(f"COPY tp_stage ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-        else:
-            # psycopg 2 would have us write the format of COPY ourselves.
-            places = ", ".join(["%s"] * len(rows[0]))
-            self.cursor.executemany(f"INSERT INTO tp_stage ({names}) VALUES ({places})", rows)
 
     def fill_from(self, owner_column: str, sql: str, params: Sequence[Any], values: dict[str, Any]) -> None:
         """A row for each owner whose key a query selects, with the same values in all. The column is an account's."""
@@ -130,3 +119,25 @@ class Stage:
         self.cursor.execute(sql, params)
         row: tuple[Any, ...] = self.cursor.fetchone()
         return row
+
+
+def copy_rows(cursor: CursorWrapper, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Rows into a table by COPY; nothing may be asked of the connection while they are made."""
+    raw, names = cursor.cursor, ", ".join(columns)
+    if hasattr(raw, "copy"):
+        with raw.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    else:
+        # psycopg 2 would have us write the format of COPY ourselves.
+        places = ", ".join(["%s"] * len(columns))
+        cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", list(rows))
+
+
+def among(items: Sequence[Any], kind: str, using: str) -> Any:
+    """What stands on the right of an `__in`: on PostgreSQL one array of that type instead of a parameter an item."""
+    if connections[using].vendor != "postgresql":
+        return items
+    # Of what needs no quoting the driver would still look at each item.
+    given = f"{{{','.join(map(str, items))}}}" if kind in ("bigint", "uuid") else list(items)
+    return RawSQL(f"SELECT unnest(%s::{kind}[])", [given])  # noqa: S611 - the type is of our own naming

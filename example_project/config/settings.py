@@ -30,6 +30,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "import_export",
+    "simple_history",
     "django_token_pricing",
 ]
 
@@ -118,6 +120,14 @@ CELERY_BEAT_SCHEDULE = {
     "expire tokens": {
         "task": "django_token_pricing.tokens.expire",
         "schedule": timedelta(minutes=1),
+    },
+    "go on with bulk work": {
+        "task": "django_token_pricing.jobs.sweep",
+        "schedule": timedelta(seconds=30),
+    },
+    "refresh summaries of accounts": {
+        "task": "django_token_pricing.tokens.refresh_summaries",
+        "schedule": timedelta(minutes=5),
     },
     "sync subscriptions and payments": {
         "task": "django_token_pricing.payments.sync",

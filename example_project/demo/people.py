@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import chain, islice
 
 from dateutil.relativedelta import relativedelta
@@ -14,7 +15,7 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Coalesce
 from factory.random import randgen
 
-from billing.levels import PACK
+from billing.levels import PACK, Offer
 from billing.models import Payment, Subscription
 from customers.models import User
 from demo.factories import (
@@ -27,7 +28,7 @@ from demo.factories import (
     UserFactory,
     some_region,
 )
-from django_token_pricing.models import PoolMember, TokenPool
+from django_token_pricing.models import PoolMember, TokenPackage, TokenPackagePrice, TokenPool
 
 PASSWORD = "northwind"
 OWNER, OPERATOR, VIEWER, STRANGER = (f"{role}@example.com" for role in ("owner", "operator", "viewer", "stranger"))
@@ -56,6 +57,12 @@ EMPLOYEE_LEVELS = {Level.STARTER: 60, Level.TEAM: 40}
 LEVELS_OF_OTHERS = {Level.FREE: 42, Level.STARTER: 28, Level.TEAM: 18, Level.BUSINESS: 12}
 # How many of the paying customers are in a state that is not plain running: a trait of the factory, and a share.
 TRAITS = {"trial": 0.07, "overdue": 0.05, "leaving": 0.05, "stopped": 0.07, "run_out": 0.03, "frozen": 0.02}
+# Packages by code: (name, what is in it and costs, valid for days, purchases per user, on sale).
+PACKAGES = {
+    "top-up": ("Top-up", PACK, None, None, True),
+    "month-boost": ("Month boost", Offer(1_000_000, {"EUR": 3_900, "USD": 4_300, "GBP": 3_400}), 30, None, True),
+    "launch-2025": ("Launch offer", Offer(500_000, {"EUR": 900, "USD": 900}), 90, 1, False),
+}
 MONTH = timedelta(days=30)
 
 
@@ -136,6 +143,29 @@ def add_pools(subscriptions: list[Subscription]) -> list[TokenPool]:
         if (pool := by_domain.get(subscription.customer.email.partition("@")[2]))
     )
     return pools
+
+
+def add_packages(editor: User) -> int:
+    """Three packages with their prices, entered by the operator. Answers how many."""
+    for place, (code, (name, offer, days, per_user, is_active)) in enumerate(PACKAGES.items(), start=1):
+        package = TokenPackage(
+            code=code,
+            name=name,
+            tokens=offer.tokens,
+            validity_days=days,
+            per_user=per_user,
+            is_active=is_active,
+            place=place * 10,
+        )
+        prices = [
+            TokenPackagePrice(package=package, currency=currency, amount=Decimal(cents) / 100)
+            for currency, cents in offer.cents.items()
+        ]
+        for row in (package, *prices):
+            # simple-history takes both for the version that it writes.
+            row._history_user, row._change_reason = editor, "The price list"
+            row.save()
+    return len(PACKAGES)
 
 
 def _employees(count: int) -> Iterator[tuple[Region, str, str]]:

@@ -45,6 +45,7 @@ def seed(*, users: int, months: int, tell: Callable[[str], object]) -> None:
         rng=random.Random(SEED),
     )
     done(f"{len(subscriptions)} customers with subscriptions, {len(paid):,} payments, {len(story.pools)} pools")
+    done(f"{people.add_packages(operator)} packages")
     # First of all that has to do with tokens: accounts take their tier from the mirrors.
     payments.sync_subscriptions(full=True)
     payments.sync_payments(full=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -14,10 +15,11 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
-from django_token_pricing import tokens
-from django_token_pricing.models import LedgerEntry, TokenAccount, TokenAllocation, TokenHold, TokenUsageLog
+from django_token_pricing import jobs, tokens
+from django_token_pricing.models import Job, LedgerEntry, TokenAccount, TokenAllocation, TokenHold, TokenUsageLog
 from tests import world
 from tests.admin import site
 
@@ -27,6 +29,7 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "sqlite", reason="the same on every database; runs with SQLite"),
 ]
 
+KINDS = ("grant", "subtract", "set", "expire")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'"
 )
@@ -47,6 +50,60 @@ def strict_policy(get_response: Callable[[HttpRequest], HttpResponse]) -> Callab
     return middleware
 
 
+def packages(page: str) -> str:
+    return reverse(f"admin:django_token_pricing_tokenpackage_{page}")
+
+
+def history(row: Any) -> str:
+    return reverse(f"admin:django_token_pricing_{row._meta.model_name}_history", args=[row.pk])
+
+
+def exports(model: type[Any]) -> str:
+    return reverse(f"admin:django_token_pricing_{model._meta.model_name}_export")
+
+
+def written_file() -> Any:
+    """A job that has written the file of a list."""
+    params = {"site": "admin", "query": "from=2026-01-01", "format": "csv", "reason": ""}
+    actor = site.staff(is_superuser=True)
+    return jobs.create("export.ledgerentry", params=params, actor=actor, key=uuid4(), file_name="entries.csv", now=True)
+
+
+def bulk_work(customer: Any, closed: TokenAccount) -> dict[str, str]:
+    """Forms of deeds on many, and jobs in each state, with notes and errors."""
+    of_deeds = {name: reverse(f"admin:django_token_pricing_tokenaccount_many_{name}") for name in KINDS}
+    pages = {f"{name} to many": f"{url}?accounts={customer.account.pk}" for name, url in of_deeds.items()}
+    tokens.grant(customer.user, 70, source="manual")
+    terms = {"amount": 30_000, "at_most": False, "of_source": None}
+    for name in KINDS:
+        given = {**terms, "amount": 70} if name == "grant" else terms
+        job = site.job(f"tokens.{name}", customer.account, closed, **given)
+        pages[f"preview of {name}"] = site.page(job)
+    done = jobs.confirm(site.job("tokens.subtract", customer.account, closed, **terms), reason="Correction", actor=None)
+    jobs.work(done.pk)
+    pages["job with errors"] = site.page(done)
+    for status in ("preparing", "queued", "running", "paused", "canceled", "failed"):
+        job = site.job("tokens.grant", customer.account, closed)
+        moment = timezone.now()
+        Job.objects.filter(pk=job.pk).update(
+            status=status, started_at=moment, problem="No." if status == "failed" else ""
+        )
+        pages[f"job that is {status}"] = site.page(job)
+    form = reverse("admin:django_token_pricing_tokenallocation_import")
+    pages["import"] = form
+    for name, line in {"right": f"{customer.user.get_username()},5,k", "wrong": "nobody@example.com,1.5x,"}.items():
+        content = f"owner,amount,key\n{line}\n".encode()
+        job = jobs.create(
+            "tokens.import", params={}, actor=None, key=uuid4(), file_name="grants.csv", file=[content], now=True
+        )
+        pages[f"import of a file that is {name}"] = site.page(job)
+        if name == "right":
+            again = jobs.confirm(job, reason="Fair", actor=None)
+    jobs.work(again.pk)
+    pages["import that is done"] = site.page(again)
+    return pages
+
+
 @pytest.fixture
 def addresses() -> dict[str, str]:
     """The pages with their several states, each with rows."""
@@ -55,6 +112,7 @@ def addresses() -> dict[str, str]:
     closed.user.delete()
     pool = world.new_pool(world.new_user())
     tokens.grant(pool, 1_000, source="purchase")
+    package = site.package()
     empty = TokenAccount.objects.create(user=world.new_user())
     entry = LedgerEntry.objects.filter(account=customer.account).first()
     mine = {"account": customer.account}
@@ -73,6 +131,15 @@ def addresses() -> dict[str, str]:
         "pool": site.page(pool),
         "new pool": reverse("admin:django_token_pricing_tokenpool_add"),
         "member": site.page(pool.members.get()),
+        "package": site.page(package),
+        "new package": reverse("admin:django_token_pricing_tokenpackage_add"),
+        "packages to switch off": f"{packages('switch_off')}?rows={package.pk}",
+        "export of packages": packages("export"),
+        "import of packages": packages("import"),
+        **{f"history of {row._meta.verbose_name}": history(row) for row in (pool, pool.members.get(), package)},
+        "export": f"{exports(LedgerEntry)}?account={customer.account.pk}",
+        "file": site.page(written_file()),
+        **bulk_work(customer, closed.account),
         "filtered entries": f"{site.lists(LedgerEntry)}?account={customer.account.pk}&from=2026-01-01",
         "nothing found": f"{site.lists(LedgerEntry)}?q=nobody",
         **{
@@ -139,6 +206,25 @@ def test_nothing_is_inline_and_nothing_scrolls_sideways(
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), name
         assert not complaints, name
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_file_of_packages_is_refused_shown_and_imported(look: str, open_page: Callable[..., Page]) -> None:
+    site.package(code="pack")
+    # Else colours would be measured while stock buttons fade into ours.
+    page = open_page(look, reduced_motion="reduce")
+    no_icon(page)
+    page.goto(packages("import"))
+    for content, heading in (("code,tokens\npack,many\n", "What is wrong"), ("code,tokens\npack,7\n", "What changes")):
+        file = {"name": "packages.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        page.get_by_label("File").set_input_files([file])  # type: ignore[list-item]
+        page.get_by_role("button", name="Show what changes").press("Enter")
+        page.get_by_role("heading", name=heading).wait_for()
+        assert not Axe().run(page).response["violations"]
+    page.get_by_label("Reason").fill("New price list")
+    page.get_by_role("button", name="Import").press("Enter")
+    page.wait_for_url("**/tokenpackage/")
+    assert "Changed: 1." in page.locator(".messagelist").inner_text()
 
 
 def test_the_tooltip_shows_what_is_under_the_pointer_and_escape_hides_it(

@@ -12,9 +12,10 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from django_token_pricing import tokens
+from django_token_pricing import jobs, tokens
 from django_token_pricing.models import (
     AuditEvent,
+    Job,
     LedgerEntry,
     PaymentMirror,
     PoolMember,
@@ -22,6 +23,7 @@ from django_token_pricing.models import (
     TokenAccount,
     TokenAllocation,
     TokenHold,
+    TokenPackage,
     TokenPool,
     TokenUsageLog,
 )
@@ -31,14 +33,18 @@ MODELS: list[type[Any]] = [
     TokenAccount,
     TokenPool,
     PoolMember,
+    TokenPackage,
     TokenAllocation,
     LedgerEntry,
     TokenUsageLog,
     TokenHold,
+    Job,
     AuditEvent,
     SubscriptionMirror,
     PaymentMirror,
 ]
+# What people write in the stock form.
+EDITED: list[type[Any]] = [TokenPool, TokenPackage]
 VIEW = [f"view_{model._meta.model_name}" for model in MODELS]
 # Deeds by the model of the row that they are done at: (the page, the permission).
 DEEDS: list[tuple[type[Any], str, str]] = [
@@ -54,8 +60,9 @@ DEEDS: list[tuple[type[Any], str, str]] = [
     (TokenPool, "set-caps", "manage_members"),
     (PoolMember, "change-cap", "manage_members"),
     (PoolMember, "remove", "manage_members"),
+    (TokenPackage, "delete", "delete_tokenpackage"),
 ]
-MAY_DO = sorted({permission for _model, _page, permission in DEEDS})
+MAY_DO = sorted({"expire_tokens", *(permission for _model, _page, permission in DEEDS)})
 # Queries that a list may take, session and user included.
 MOST_QUERIES = 12
 
@@ -86,6 +93,13 @@ def index() -> str:
     return reverse("admin:app_list", args=["django_token_pricing"])
 
 
+def job(kind: str = "tokens.grant", *accounts: TokenAccount, **params: Any) -> Job:
+    """Bulk work on these accounts that waits to be confirmed; not asked for by anybody who looks."""
+    selection = {"by": "accounts", "pks": [account.pk for account in accounts]}
+    terms = {"amount": 70, "source": "manual", "priority": 100, "starts_on": None, "expires_on": None, **params}
+    return jobs.create(kind, params={"selection": selection, **terms}, actor=None, key=uuid4(), now=True)
+
+
 @dataclass(frozen=True)
 class Customer:
     user: Any
@@ -106,4 +120,15 @@ def customer(number: int = 0, *, feature: str = "chat", model: str = "gpt-4o") -
         external_ref=f"pay-{key}", user=user, status="succeeded", amount=9, currency="EUR", paid_at=now, **times
     )
     world.new_pool(user)
+    package(number)
+    job()
     return Customer(user, TokenAccount.objects.get(user=user))
+
+
+def package(number: int = 0, **fields: Any) -> TokenPackage:
+    """On sale for EUR and USD."""
+    given = {"name": f"Pack {number}", "code": f"pack-{uuid4()}", "tokens": 1_000, **fields}
+    made = TokenPackage.objects.create(**given)
+    for currency, amount in (("EUR", 9), ("USD", 10)):
+        made.prices.create(currency=currency, amount=amount)
+    return made

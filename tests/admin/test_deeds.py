@@ -8,11 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core import mail
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from django_token_pricing import tokens
+from django_token_pricing import jobs, tokens
 from django_token_pricing.models import (
     AuditEvent,
     LedgerEntry,
@@ -376,3 +377,15 @@ def test_a_pool_is_only_shown_to_who_may_not_change_it(as_: Login, viewer: Any) 
     text = as_(viewer).get(site.page(pool)).content.decode()
     assert "<form" not in text.split('id="content"')[1].split("tp-row-page")[0] or 'name="name"' not in text
     assert as_(viewer).post(site.page(pool), {"name": "x", "reason": "r"}).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["grant", "subtract", "set-balance"])
+def test_the_customer_is_told_when_asked_for_and_once(name: str, as_: Login, operator: Any) -> None:
+    account = site.customer().account
+    client, data = as_(operator), given(notify="on")
+    for _time in range(2):
+        assert client.post(site.deed(account, name), data).status_code == 302
+    client.post(site.deed(account, name), given(amount="60"))
+    for job in jobs.sweep():
+        jobs.work(job)
+    assert [message.to for message in mail.outbox] == [[account.user.email]]

@@ -9,12 +9,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from django_token_pricing.models import TokenPool
 from tests.admin import site
 
 pytestmark = pytest.mark.django_db
 
-# Pools are named and switched on and off in the stock form (test_deeds).
+# Pools and packages are edited in the stock form (test_deeds, test_packages).
 MODELS = pytest.mark.parametrize("model", site.MODELS, ids=lambda model: model._meta.model_name)
 Login = Callable[[Any], Client]
 
@@ -63,7 +62,7 @@ def test_strangers_are_sent_to_the_login(
 
 
 @pytest.mark.parametrize(
-    "model", [model for model in site.MODELS if model is not TokenPool], ids=lambda model: model._meta.model_name
+    "model", [model for model in site.MODELS if model not in site.EDITED], ids=lambda model: model._meta.model_name
 )
 def test_nothing_is_added_changed_or_deleted_by_a_superuser(model: type[Any], owners_client: Client) -> None:
     site.customer()

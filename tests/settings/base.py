@@ -16,6 +16,8 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "import_export",
+    "simple_history",
     "django_token_pricing",
 ]
 AUTH_USER_MODEL = "host.User"
@@ -56,5 +58,7 @@ CELERY_BROKER_URL = "memory://"
 CELERY_RESULT_BACKEND = "cache+memory://"
 CELERY_BEAT_SCHEDULE = {
     "expire": {"task": "django_token_pricing.tokens.expire", "schedule": 60},
+    "summaries": {"task": "django_token_pricing.tokens.refresh_summaries", "schedule": 300},
+    "jobs": {"task": "django_token_pricing.jobs.sweep", "schedule": 30},
     "sync": {"task": "django_token_pricing.payments.sync", "schedule": 300},
 }

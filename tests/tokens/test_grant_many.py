@@ -164,3 +164,36 @@ def test_the_number_of_statements_does_not_grow_with_the_batch(db: None) -> None
             tokens.grant_many(everyone(users), 10, source="plan")
         counts.append(len(queries))
     assert counts[0] == counts[1]
+
+
+def test_rows_with_a_reason_of_their_own_have_an_audit_event_of_it(db: None) -> None:
+    one, two, three, four = new_users(4)
+    result = tokens.grant_many(
+        [
+            tokens.GrantRow(one, 5, reason="ticket 1"),
+            tokens.GrantRow(two, 7, reason="ticket 2"),
+            tokens.GrantRow(three, 11),
+            tokens.GrantRow(four, 13, reason="ticket 1"),
+        ],
+        source="manual",
+        reason="support in November",
+        actor=one,
+    )
+    events = {event.reason: event for event in AuditEvent.objects.action("tokens.grant_many")}
+    assert {reason: (event.count, event.changes["granted"][1]) for reason, event in events.items()} == {
+        "support in November": (4, 36),
+        "ticket 1": (2, 18),
+        "ticket 2": (1, 7),
+    }
+    assert events["support in November"].pk == result.event
+    assert {event.actor for event in events.values()} == {one}
+    assert events["ticket 1"].target_id == str(result.event)
+    lots = {lot.account.user: lot.event for lot in TokenAllocation.objects.select_related("account", "event")}
+    assert {user: event.reason for user, event in lots.items() if event} == {
+        one: "ticket 1",
+        two: "ticket 2",
+        three: "support in November",
+        four: "ticket 1",
+    }
+    for entry in LedgerEntry.objects.select_related("allocation"):
+        assert entry.event_id == entry.allocation.event_id

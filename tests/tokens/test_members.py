@@ -71,9 +71,66 @@ def test_each_change_says_who_why_and_how_many(user: Any) -> None:
     assert event.changes == {"members_added": [0, 2], "members_moved": [0, 0], "monthly_cap": [None, 9]}
 
 
+def versions(**wanted: Any) -> list[tuple[Any, ...]]:
+    found = PoolMember.history.filter(**wanted).order_by("history_id")
+    return list(found.values_list("history_type", "pool", "monthly_cap", "history_user", "history_change_reason"))
+
+
+def test_each_change_of_a_membership_leaves_a_version_with_who_and_why(user: Any) -> None:
+    old, new, admin = new_pool(), new_pool(), new_user()
+    tokens.add_members(old, [user], monthly_cap=5, reason="joins", actor=admin)
+    tokens.add_members(new, [user], monthly_cap=5, move=True, reason="moves", actor=admin)
+    tokens.set_caps(new, [user, new_user()], 7, reason="more", actor=admin)
+    tokens.set_caps(new, [user], 7, reason="the same again", actor=admin)
+    tokens.remove_members(new, [user, new_user()], reason="leaves " + "x" * 500, actor=None)
+    assert versions(user=user.pk) == [
+        ("+", old.pk, 5, admin.pk, "joins"),
+        ("~", new.pk, 5, admin.pk, "moves"),
+        ("~", new.pk, 7, admin.pk, "more"),
+        ("-", new.pk, 7, None, ("leaves " + "x" * 500)[:500]),
+    ]
+    assert len({version.id for version in PoolMember.history.filter(user=user.pk)}) == 1
+
+
+def test_a_refused_change_leaves_no_version(user: Any) -> None:
+    tokens.add_members(new_pool(), [user], **WHY)
+    before = PoolMember.history.count()
+    with pytest.raises(tokens.MemberElsewhere):
+        tokens.add_members(new_pool(), [new_user(), user], **WHY)
+    assert PoolMember.history.count() == before
+
+
+def test_a_host_that_switched_history_off_has_none(user: Any, settings: Any) -> None:
+    settings.SIMPLE_HISTORY_ENABLED = False
+    pool = new_pool()
+    tokens.add_members(pool, [user], **WHY)
+    tokens.remove_members(pool, [user], **WHY)
+    assert versions(user=user.pk) == []
+
+
+def test_members_of_a_deleted_user_leave_a_version_too(user: Any) -> None:
+    tokens.add_members(new_pool(), [user], **WHY)
+    key = user.pk
+    user.delete()
+    assert [kind for kind, *_rest in versions(user=key)] == ["+", "-"]
+
+
+@pytest.mark.parametrize("number", [1, 600])
+def test_removing_and_capping_take_few_queries_for_many_members(
+    number: int, django_assert_max_num_queries: Any
+) -> None:
+    pool, users = new_pool(), new_users(number)
+    tokens.add_members(pool, users, **WHY)
+    with django_assert_max_num_queries(35):
+        tokens.set_caps(pool, users, 9, **WHY)
+    with django_assert_max_num_queries(35):
+        assert tokens.remove_members(pool, users, **WHY).changed == number
+    assert PoolMember.history.filter(pool=pool, history_type="-").count() == number
+
+
 def test_the_number_of_queries_does_not_grow_with_the_members(django_assert_max_num_queries: Any) -> None:
     pool, users = new_pool(), new_users(400)
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(25):
         tokens.add_members(pool, users, **WHY)
 
 

@@ -13,13 +13,16 @@ from django_token_pricing.exceptions import HistoryPruned
 from django_token_pricing.models import (
     AuditEvent,
     IdempotencyKey,
+    Job,
+    JobRow,
     LedgerEntry,
+    PoolMember,
     TokenAccount,
     TokenAllocation,
     TokenHold,
     TokenUsageLog,
 )
-from tests.world import new_pool, new_user
+from tests.world import new_pool, new_user, new_users
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,6 +45,21 @@ def test_erasing_removes_what_is_personal_and_keeps_the_books(path: str) -> None
     assert AuditEvent.objects.of(account).action("tokens.erase").exists()
     assert tokens.balance(user).available == 6
     assert list(tokens.reconcile()) == []
+
+
+def test_erasing_reaches_the_history_of_memberships_and_lines_of_files() -> None:
+    user, other = new_users(2)
+    account = TokenAccount.objects.get(pk=tokens.grant(user, 10, source="plan").account)
+    tokens.add_members(new_pool(), [user, other], reason="Maya and a friend", actor=None)
+    over = Job.objects.create(kind="tokens.import", finished_at=timezone.now())
+    under_way = Job.objects.create(kind="tokens.import")
+    for job in (over, under_way):
+        JobRow.objects.create(job=job, number=1, target=account.pk, data={"owner": "maya@example.com"})
+    tokens.erase(user)
+    versions = dict(PoolMember.history.values_list("user_id", "history_change_reason"))
+    assert versions == {user.pk: "", other.pk: "Maya and a friend"}
+    assert over.rows.get().data is None
+    assert under_way.rows.get().data == {"owner": "maya@example.com"}
 
 
 def test_a_key_stays_used_after_erasing(path: str) -> None:

@@ -13,8 +13,10 @@ from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
+from django_token_pricing.admin.audit.exports import EventsExport
 from django_token_pricing.admin.base.changelist import BigChangeList
 from django_token_pricing.admin.base.charts import clipped
+from django_token_pricing.admin.base.exports import ExportMixin
 from django_token_pricing.admin.base.filters import DaysFilter
 from django_token_pricing.admin.base.markup import link
 from django_token_pricing.admin.base.mixins import Link, ReadOnlyAdmin, list_url, may_view, object_url
@@ -50,7 +52,8 @@ class EventList(BigChangeList):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(ReadOnlyAdmin):
+class AuditEventAdmin(ExportMixin, ReadOnlyAdmin):
+    export = EventsExport
     changelist = EventList
     section = [(AuditEvent, _("Audit events"))]
     section_name = _("Security")

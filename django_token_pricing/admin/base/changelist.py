@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar
 
 from django.contrib.admin.views.main import PAGE_VAR, ChangeList
@@ -23,7 +24,7 @@ from django_token_pricing.admin.base.paginator import MOST_COUNTED, CappedPagina
 
 BEFORE = "before"
 # How far back the newest rows of a period are looked for, step by step.
-WINDOWS = (timedelta(days=1), timedelta(days=7), timedelta(days=31), timedelta(days=366))
+WINDOWS = (*(timedelta(hours=n) for n in (1, 3, 8, 24)), *(timedelta(days=n) for n in (7, 31, 366)))
 
 
 class BigChangeList(ChangeList):
@@ -35,6 +36,8 @@ class BigChangeList(ChangeList):
     is_moment_in_ranges: ClassVar[bool] = False
 
     older_url: str | None = None
+    # Rows beyond the count can be reached.
+    goes_on = True
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
         found: dict[str, Any] = super().get_filters_params(params)
@@ -57,7 +60,7 @@ class BigChangeList(ChangeList):
         queryset = super().get_queryset(request, *args, **kwargs)
         before = self._row_before(request)
         if before is not None:
-            queryset = queryset.filter(self._older_than(before, queryset))
+            queryset = queryset.filter(self.older_than(before, queryset))
         days = self.days
         if self.is_moment_in_ranges and days and not self.scope and not self.query:
             queryset = self._narrowed(queryset, days, before)
@@ -75,7 +78,8 @@ class BigChangeList(ChangeList):
         super().get_results(request)
         self.result_list = self.model_admin.loaded(request, self.result_list)  # type: ignore[attr-defined]
         paginator = self.paginator
-        if isinstance(paginator, CappedPaginator) and paginator.is_capped and self.page_num == paginator.num_pages:
+        self.is_at_end = self.is_capped and self.page_num == paginator.num_pages
+        if self.is_at_end and self.goes_on:
             self.older_url = self.get_query_string({BEFORE: self.result_list[-1].pk, PAGE_VAR: None})
 
     @property
@@ -93,7 +97,8 @@ class BigChangeList(ChangeList):
         fields = ["pk", self.moment] if self.moment else ["pk"]
         return self.root_queryset.only(*fields).filter(pk=number).first()
 
-    def _older_than(self, row: Model, queryset: QuerySet[Any]) -> Q:
+    def older_than(self, row: Model, queryset: QuerySet[Any]) -> Q:
+        """What comes after this row in the order of that queryset."""
         if not self.moment or queryset.query.order_by[0] != f"-{self.moment}":
             return Q(pk__lt=row.pk)
         moment = getattr(row, self.moment)
@@ -115,6 +120,8 @@ class BigChangeList(ChangeList):
             if days.since and since <= days.since:
                 break
             recent = queryset.filter(**{f"{self.moment}__gte": since})
-            if recent.order_by().values("pk")[: MOST_COUNTED + 1].count() > MOST_COUNTED:
+            found = recent.order_by().values("pk")[: MOST_COUNTED + 1].count()
+            if found > MOST_COUNTED:
+                recent.capped_count = partial(int, found)  # type: ignore[attr-defined]
                 return recent
         return queryset

@@ -71,7 +71,7 @@ class ReadOnlyAdmin(AnyModelAdmin):
 
     actions = None
     ordering = ["-pk"]
-    sortable_by = ()
+    sortable_by: ClassVar[tuple[str, ...]] = ()
     list_per_page = 50
     list_max_show_all = 0
     show_full_result_count = False
@@ -122,6 +122,7 @@ class ReadOnlyAdmin(AnyModelAdmin):
                 "title": capfirst(str(self.opts.verbose_name_plural)),
                 "tabs": self.tabs(request),
                 "section_name": self.section_name,
+                "list_tools": self.list_tools(request),
                 **(extra_context or {}),
             },
         )
@@ -162,6 +163,10 @@ class ReadOnlyAdmin(AnyModelAdmin):
 
     def tabs(self, request: HttpRequest) -> list[Link]:
         return tabs(self.admin_site, request, self.section, self.model)
+
+    def list_tools(self, request: HttpRequest) -> list[Link]:
+        """Links beside the title of the list."""
+        return []
 
     def tools(self, request: HttpRequest, row: Any) -> list[Link]:
         """Links beside the title of a row's page."""

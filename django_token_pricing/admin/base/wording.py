@@ -8,6 +8,8 @@ from decimal import Decimal
 from django.utils import formats, timezone
 from django.utils.translation import pgettext
 
+from django_token_pricing.lib.money import plain
+
 NOTHING = "—"
 MINUS = "\N{MINUS SIGN}"
 # Up to here a figure is written out on an account's page.
@@ -73,6 +75,13 @@ def money(value: Decimal, currency: str) -> str:
     text = formats.number_format(round(abs(value), places), decimal_pos=places, use_l10n=True, force_grouping=True)
     sign = MINUS if value < 0 else ""
     return pgettext("money", "%(currency)s %(amount)s") % {"currency": currency, "amount": f"{sign}{text}"}
+
+
+def decimal(value: Decimal) -> str:
+    """All its decimals, and two at least."""
+    places = len(plain(value).partition(".")[2])
+    text = formats.number_format(abs(value), decimal_pos=places, use_l10n=True, force_grouping=True)
+    return f"{MINUS}{text}" if value < 0 else text
 
 
 def moment(value: datetime) -> str:

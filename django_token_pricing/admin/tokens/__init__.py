@@ -1,6 +1,7 @@
-"""Accounts, pools, lots, entries, usage and holds; the page of an account, and the deeds done at all of these."""
+"""Accounts, pools, packages, lots, entries, usage and holds; the page of an account, and the deeds at all of these."""
 
 from django_token_pricing.admin.tokens.admins import TokenAccountAdmin
+from django_token_pricing.admin.tokens.packages import TokenPackageAdmin
 from django_token_pricing.admin.tokens.pools import PoolMemberAdmin, TokenPoolAdmin
 from django_token_pricing.admin.tokens.rows import (
     LedgerEntryAdmin,
@@ -15,6 +16,7 @@ __all__ = [
     "TokenAccountAdmin",
     "TokenAllocationAdmin",
     "TokenHoldAdmin",
+    "TokenPackageAdmin",
     "TokenPoolAdmin",
     "TokenUsageLogAdmin",
 ]

@@ -7,39 +7,65 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from django_token_pricing import tokens
+from django_token_pricing.admin.base.exports import ExportMixin
 from django_token_pricing.admin.base.markup import badge
 from django_token_pricing.admin.base.mixins import ReadOnlyAdmin
-from django_token_pricing.admin.base.wording import NOTHING, moment
+from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
+from django_token_pricing.admin.tokens.account_list import AccountList
+from django_token_pricing.admin.tokens.bulk import BulkMixin
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.deeds import Grant, SetBalance, Subtract
+from django_token_pricing.admin.tokens.exports import BalancesExport
 from django_token_pricing.admin.tokens.filters import (
+    ExpiringFilter,
+    MemberOfFilter,
+    NeverUsedFilter,
     OwnerFilter,
+    StateFilter,
+    TierFilter,
 )
 from django_token_pricing.admin.tokens.lists import HELP, BalanceColumns, TokensAdmin
 from django_token_pricing.admin.tokens.views import AccountPage
 from django_token_pricing.models import (
     TokenAccount,
 )
+from django_token_pricing.tokens.balances import own_balances
 
 
 @admin.register(TokenAccount)
-class TokenAccountAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
+class TokenAccountAdmin(BulkMixin, ExportMixin, DeedsMixin, BalanceColumns, TokensAdmin):
     deeds = [SetBalance, Subtract, Grant]
-    list_display = ["owner", "tier_name", "available", "held", "next_expiry", "last_booking"]
-    list_filter = [OwnerFilter]
+    export = BalancesExport
+    changelist = AccountList
+    change_list_template = "django_token_pricing/admin/tokens/account_list.html"
+    list_display = [
+        "owner",
+        "tier_name",
+        "available",
+        "held",
+        "granted_month",
+        "used_month",
+        "next_expiry",
+        "last_use",
+    ]
+    sortable_by = ("available", "granted_month", "used_month", "next_expiry", "last_use")
+    list_filter = [MemberOfFilter, StateFilter, ExpiringFilter, NeverUsedFilter, TierFilter, OwnerFilter]
     search_fields = ["pk"]
     search_help_text = HELP
-    parameters = ["owner"]
+    scopes = ["member_of"]
+    parameters = ["owner", "state", "expiring", "used", "tier"]
 
     def described(self, queryset: QuerySet[Any]) -> Any:
-        return owners.with_owner(queryset, "")
+        return owners.with_owner(queryset, "").annotate(
+            month_granted=F("summary__granted"), month_used=F("summary__used"), last_used_at=F("summary__last_used_at")
+        )
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -52,7 +78,7 @@ class TokenAccountAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
         return queryset.filter(pk__in=found.accounts), False
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        balances = tokens.balances(rows)
+        balances = own_balances(rows)
         for row in rows:
             row.live = balances[row]
 
@@ -81,6 +107,32 @@ class TokenAccountAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
             return badge("idle", str(_("Closed")))
         return str(_("Pool")) if row.pool_id is not None else row.tier or NOTHING
 
-    @admin.display(description=_("last booking"))
-    def last_booking(self, row: Any) -> str:
-        return moment(row.booked_at) if row.booked_at else NOTHING
+    # What is shown is live; the order is that of the last refresh.
+
+    @admin.display(description=_("available"), ordering="summary__available")
+    def available(self, row: Any) -> str:
+        return super().available(row)
+
+    @admin.display(description=_("next expiry"), ordering="summary__next_expiry")
+    def next_expiry(self, row: Any) -> str:
+        return super().next_expiry(row)
+
+    # As the last refresh found it
+
+    @admin.display(description=_("granted this month"), ordering="summary__granted")
+    def granted_month(self, row: Any) -> str | SafeString:
+        return no_figures() if row.month_granted is None else number(int(row.month_granted))
+
+    @admin.display(description=_("used this month"), ordering="summary__used")
+    def used_month(self, row: Any) -> str | SafeString:
+        return no_figures() if row.month_used is None else number(int(row.month_used))
+
+    @admin.display(description=_("last use"), ordering="summary__last_used_at")
+    def last_use(self, row: Any) -> str | SafeString:
+        if row.month_used is None:
+            return no_figures()
+        return day(row.last_used_at) if row.last_used_at else NOTHING
+
+
+def no_figures() -> SafeString:
+    return format_html('<span title="{}">{}</span>', _("Not known before the next refresh of the figures"), NOTHING)

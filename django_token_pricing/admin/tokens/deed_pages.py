@@ -14,6 +14,7 @@ from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
+from django.db import router, transaction
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -22,13 +23,13 @@ from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from django_token_pricing import tokens
+from django_token_pricing import jobs, tokens
 from django_token_pricing.admin.base.mixins import AnyModelAdmin, Link, list_url, object_url
 from django_token_pricing.admin.base.wording import NOTHING, number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.admin.tokens.forms import DeedForm
 from django_token_pricing.exceptions import TokenPricingError
-from django_token_pricing.models import TokenAccount
+from django_token_pricing.models import Job, LedgerEntry, TokenAccount
 
 
 class Deed(ABC):
@@ -86,6 +87,17 @@ class Deed(ABC):
 
     # How
 
+    # What the verb answered, for those who are told of it.
+    done: tokens.Grant | tokens.Subtraction | None = None
+
+    def announce(self) -> None:
+        """Let a worker tell the customer, once however often the form is sent."""
+        if self.done is not None:
+            entries = LedgerEntry.objects.filter(account=self.done.account, booked_at=self.done.booked_at)
+            event = entries.exclude(event=None).select_related("event").first()
+            if event is not None and event.event is not None:
+                jobs.announce(event.event, actor=self.actor)
+
     @property
     def account(self) -> TokenAccount:
         pk = self.row.pk if isinstance(self.row, TokenAccount) else self.row.account_id
@@ -105,7 +117,10 @@ class Deed(ABC):
             form = self.form_class(self.request.POST)
             if form.is_valid():
                 try:
-                    told = self.do(form.cleaned_data, f"admin:{form.cleaned_data['key']}")
+                    with transaction.atomic(using=router.db_for_write(Job)):
+                        told = self.do(form.cleaned_data, f"admin:{form.cleaned_data['key']}")
+                        if form.cleaned_data.get("notify"):
+                            self.announce()
                 except TokenPricingError as error:
                     facts = {name: number(fact) if type(fact) is int else fact for name, fact in error.facts.items()}
                     form.add_error(None, str(error.template) % facts)

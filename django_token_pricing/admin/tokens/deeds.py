@@ -41,7 +41,7 @@ class Grant(Deed):
 
     def do(self, given: dict[str, Any], key: str) -> str:
         paid = None if given["paid_amount"] is None else (given["paid_amount"], given["paid_currency"])
-        done = tokens.grant(
+        done = self.done = tokens.grant(
             self.account,
             given["amount"],
             source=given["source"],
@@ -83,7 +83,7 @@ class Subtract(Deed):
         return not row.is_closed
 
     def do(self, given: dict[str, Any], key: str) -> str:
-        done = tokens.subtract(
+        done = self.done = tokens.subtract(
             self.account,
             given["amount"],
             key=key,
@@ -123,7 +123,7 @@ class SetBalance(Deed):
         return {"amount": tokens.balance(self.account).available or None}
 
     def do(self, given: dict[str, Any], key: str) -> str:
-        done = tokens.set_balance(
+        done = self.done = tokens.set_balance(
             self.account,
             given["amount"],
             key=key,

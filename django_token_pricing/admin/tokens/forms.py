@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -13,7 +14,8 @@ from django.utils.translation import gettext_lazy, ngettext
 from django_token_pricing.admin.base.wording import number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.choices import Source
-from django_token_pricing.models import DEFAULT_PRIORITY, TokenPool
+from django_token_pricing.lib.money import plain
+from django_token_pricing.models import DEFAULT_PRIORITY, TokenPackage, TokenPackagePrice, TokenPool
 
 MOST = 2**63 - 1
 MOST_LOGINS = 10_000
@@ -39,15 +41,29 @@ def reason_field() -> forms.CharField:
     )
 
 
-class DeedForm(forms.Form):
-    """What every deed asks for."""
+def notify_field() -> forms.BooleanField:
+    return forms.BooleanField(
+        label=gettext_lazy("Tell the customer"),
+        required=False,
+        help_text=gettext_lazy("By e-mail, or as the site has it; a worker sends it afterwards."),
+    )
+
+
+class KeyForm(forms.Form):
+    """A form that does its deed once, however often it is sent."""
 
     key = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class DeedForm(KeyForm):
+    """What every deed asks for."""
+
     reason = reason_field()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.order_fields([name for name in self.fields if name not in ("reason", "key")])
+        last = ("notify", "reason", "key")
+        self.order_fields([name for name in self.fields if name not in last] + ["notify"])
 
 
 class TokensField(forms.IntegerField):
@@ -78,11 +94,26 @@ def cap_field() -> TokensField:
     )
 
 
+def priority_field() -> forms.IntegerField:
+    """With the limits of the column, which SQLite does not know."""
+    return forms.IntegerField(
+        label=gettext_lazy("Priority"),
+        min_value=-32768,
+        max_value=32767,
+        initial=DEFAULT_PRIORITY,
+        help_text=gettext_lazy("A smaller number is spent first."),
+    )
+
+
 class AmountForm(DeedForm):
     amount = TokensField()
+    notify = notify_field()
 
 
-class GrantForm(AmountForm):
+class TermsForm(KeyForm):
+    """What a new lot is granted on."""
+
+    amount = TokensField()
     source = forms.ChoiceField(label=gettext_lazy("Source"), choices=SOURCES, initial=Source.MANUAL.value)
     starts_on = forms.DateField(
         label=gettext_lazy("Starts"),
@@ -96,6 +127,11 @@ class GrantForm(AmountForm):
         widget=DayInput,
         help_text=gettext_lazy("At the end of this day. Empty: never."),
     )
+    priority = priority_field()
+    notify = notify_field()
+
+
+class GrantForm(TermsForm, DeedForm):
     paid_amount = forms.DecimalField(
         label=gettext_lazy("Paid"),
         required=False,
@@ -111,13 +147,6 @@ class GrantForm(AmountForm):
         required=False,
         widget=forms.TextInput(attrs={"size": 4, "maxlength": 3, "autocomplete": "off"}),
         error_messages={"invalid": gettext_lazy("Three capital letters, such as EUR.")},
-    )
-    priority = forms.IntegerField(
-        label=gettext_lazy("Priority"),
-        min_value=-32768,
-        max_value=32767,
-        initial=DEFAULT_PRIORITY,
-        help_text=gettext_lazy("A smaller number is spent first."),
     )
 
     def clean(self) -> dict[str, Any]:
@@ -155,6 +184,65 @@ class PoolForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = TokenPool
         fields = ["name", "is_active"]
+
+
+class PackageForm(forms.ModelForm):  # type: ignore[type-arg]
+    tokens = TokensField()
+    priority = priority_field()
+    reason = reason_field()
+
+    class Meta:
+        model = TokenPackage
+        fields = [
+            "name",
+            "code",
+            "description",
+            "tokens",
+            "validity_days",
+            "priority",
+            "per_user",
+            "is_active",
+            "place",
+        ]
+        widgets = {"description": forms.Textarea(attrs={"rows": 3})}
+
+
+class PriceField(forms.DecimalField):
+    def prepare_value(self, value: Any) -> Any:
+        return plain(value) if isinstance(value, Decimal) else value
+
+
+class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A line of a table: its heads are no labels to assistive technology, so each field brings its own."""
+
+    class Meta:
+        model = TokenPackagePrice
+        fields = ["currency", "amount"]
+        field_classes = {"amount": PriceField}
+        widgets = {"currency": forms.TextInput(attrs={"size": 4, "autocomplete": "off"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.widget.attrs["aria-label"] = str(field.label).capitalize()
+        # A price in another currency is another price; two that swapped theirs would meet on the way.
+        self.fields["currency"].disabled = self.instance.pk is not None
+
+    def clean_currency(self) -> str:
+        return self.cleaned_data["currency"].upper()
+
+
+class PricesFormSet(forms.BaseInlineFormSet):  # type: ignore[type-arg]
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            form.fields["DELETE"].widget.attrs["aria-label"] = _("Delete")
+
+
+class ReasonForm(DeedForm):
+    """For rows that were chosen in a list."""
+
+    rows = forms.CharField(widget=forms.HiddenInput)
 
 
 class MembersForm(DeedForm):

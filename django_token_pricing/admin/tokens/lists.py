@@ -21,6 +21,7 @@ from django_token_pricing.models import (
     TokenAccount,
     TokenAllocation,
     TokenHold,
+    TokenPackage,
     TokenPool,
     TokenUsageLog,
 )
@@ -29,6 +30,7 @@ SECTION: list[tuple[type[Model], Any]] = [
     (TokenAccount, _("Accounts")),
     (TokenPool, _("Pools")),
     (PoolMember, _("Members")),
+    (TokenPackage, _("Packages")),
     (TokenAllocation, _("Allocations")),
     (LedgerEntry, _("Entries")),
     (TokenUsageLog, _("Usage")),

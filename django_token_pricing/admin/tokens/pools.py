@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, F, Model, OuterRef, QuerySet, Subquery
+from django.contrib.auth import get_user_model
+from django.db.models import Count, F, Model, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_token_pricing import audit, tokens
 from django_token_pricing.admin.base.filters import ScopeFilter
+from django_token_pricing.admin.base.history import EditedMixin, HistoryMixin, Part
 from django_token_pricing.admin.base.markup import link
 from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
 from django_token_pricing.admin.base.wording import NOTHING, day, number
@@ -27,11 +28,25 @@ from django_token_pricing.lib.periods import month_of
 from django_token_pricing.models import PoolDraw, PoolMember, TokenAccount, TokenPool
 
 
+def versions_of_members(pool: TokenPool) -> QuerySet[Any]:
+    """Of those who came into the pool, changed in it or left it, be it to another pool."""
+    versions: QuerySet[Any] = PoolMember.history.all()
+    earlier = versions.filter(id=OuterRef("id"), history_id__lt=OuterRef("history_id")).order_by("-history_id")
+    ever = versions.filter(pool=pool).order_by().values("id")
+    found = versions.filter(id__in=ever).alias(pool_before=Subquery(earlier.values("pool")[:1]))
+    in_it: QuerySet[Any] = found.filter(Q(pool=pool) | Q(pool_before=pool.pk))
+    return in_it
+
+
 @admin.register(TokenPool)
-class TokenPoolAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
+class TokenPoolAdmin(EditedMixin, DeedsMixin, BalanceColumns, TokensAdmin):
     """Name and state are changed in the stock form, with the reason; members by deeds."""
 
     deeds = [SetCaps, RemoveMembers, AddMembers]
+    deeds_name = "pools"
+    history_parts = [
+        Part(PoolMember, versions_of_members, lambda version: audit.label(version.user), hidden=("user",)),
+    ]
     form = PoolForm
     list_display = ["name", "account_page", "members", "available", "held", "next_expiry", "is_active"]
     search_fields = ["name"]
@@ -55,9 +70,13 @@ class TokenPoolAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
             row.account_url = self._account_url(row) if may_open else ""
 
     def tools(self, request: HttpRequest, row: Any) -> list[Link]:
-        if not may_view(self.admin_site, request, PoolMember):
-            return []
-        return [Link(str(_("Members")), list_url(self.admin_site, PoolMember, pool=row.pk))]
+        tools = super().tools(request, row)
+        if may_view(self.admin_site, request, PoolMember):
+            tools.insert(0, Link(str(_("Members")), list_url(self.admin_site, PoolMember, pool=row.pk)))
+        if may_view(self.admin_site, request, TokenAccount):
+            url = list_url(self.admin_site, TokenAccount, member_of=row.pk)
+            tools.insert(1, Link(str(_("Accounts of members")), url))
+        return tools
 
     def _account_url(self, row: Any) -> str:
         return object_url(self.admin_site, TokenAccount, row.account_pk) if row.account_pk else ""
@@ -77,17 +96,6 @@ class TokenPoolAdmin(DeedsMixin, BalanceColumns, TokensAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return ["account_page", "members", "created_at"]
-
-    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        changes = {
-            name: (form.initial.get(name) if change else None, form.cleaned_data[name])
-            for name in form.changed_data
-            if name != "reason"
-        }
-        action = "pools.change" if change else "pools.add"
-        actor: Any = request.user
-        audit.record(action, target=obj, actor=actor, reason=form.cleaned_data["reason"], changes=changes)
 
     @admin.display(description=_("account"))
     def account_page(self, row: Any) -> SafeString | str:
@@ -110,8 +118,9 @@ class PoolFilter(ScopeFilter):
 
 
 @admin.register(PoolMember)
-class PoolMemberAdmin(DeedsMixin, TokensAdmin):
+class PoolMemberAdmin(HistoryMixin, DeedsMixin, TokensAdmin):
     deeds = [RemoveMember, ChangeCap]
+    history_hidden = ("user",)
     list_display = ["member", "pool_name", "cap", "drawn_now", "joined"]
     list_filter = [PoolFilter]
     scopes = ["pool"]
@@ -150,7 +159,20 @@ class PoolMemberAdmin(DeedsMixin, TokensAdmin):
             row.account_url = object_url(self.admin_site, TokenAccount, row.account_pk) if is_there else ""
 
     def tools(self, request: HttpRequest, row: Any) -> list[Link]:
-        return [Link(str(_("Account")), row.account_url)] if row.account_url else []
+        tools = super().tools(request, row)
+        if row.account_url:
+            tools.insert(0, Link(str(_("Account")), row.account_url))
+        return tools
+
+    def versions_of(self, row: Any) -> QuerySet[Any]:
+        """In this pool and in those before: who leaves and comes back gets another row."""
+        found: QuerySet[Any] = PoolMember.history.filter(user=row.user_id)
+        return found
+
+    def history_title(self, row: Any) -> str:
+        """Of a member who is gone the login is known as long as the user is there."""
+        found = getattr(row, "owner_login", None) or get_user_model()._base_manager.filter(pk=row.user_id).first()
+        return audit.label(found) if isinstance(found, Model) else str(found or row)
 
     @admin.display(description=_("member"))
     def member(self, row: Any) -> SafeString:

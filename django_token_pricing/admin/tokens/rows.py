@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_token_pricing import conf
 from django_token_pricing.admin.base.changelist import BigChangeList
+from django_token_pricing.admin.base.exports import ExportMixin
 from django_token_pricing.admin.base.filters import ChoicesInScope
 from django_token_pricing.admin.base.markup import badge, link
 from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
@@ -21,6 +22,7 @@ from django_token_pricing.admin.base.wording import NOTHING, day, exact_moment, 
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.deeds import ChangeDates, RefundUse, ReleaseHold, VoidLot
+from django_token_pricing.admin.tokens.exports import EntriesExport, LotsExport, UsageExport
 from django_token_pricing.admin.tokens.filters import (
     AccountFilter,
     AllocationFilter,
@@ -28,6 +30,7 @@ from django_token_pricing.admin.tokens.filters import (
     EventFilter,
     UsedFilter,
 )
+from django_token_pricing.admin.tokens.importing import ImportMixin
 from django_token_pricing.admin.tokens.lists import (
     HELP_WITH_KEY,
     AccountRowsAdmin,
@@ -48,8 +51,9 @@ from django_token_pricing.models import (
 
 
 @admin.register(TokenAllocation)
-class TokenAllocationAdmin(DeedsMixin, AccountRowsAdmin):
+class TokenAllocationAdmin(ImportMixin, ExportMixin, DeedsMixin, AccountRowsAdmin):
     deeds = [ChangeDates, VoidLot]
+    export = LotsExport
     list_display = ["granted", "owner", "source", "tokens", "left", "priority", "starts", "expires", "state"]
     list_filter = [AccountFilter, ("source", ChoicesInScope)]
     parameters = ["source"]
@@ -103,7 +107,8 @@ class EntryList(BigChangeList):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(AccountRowsAdmin):
+class LedgerEntryAdmin(ExportMixin, AccountRowsAdmin):
+    export = EntriesExport
     changelist = EntryList
     search_help_text = HELP_WITH_KEY
     list_display = ["booked", "owner", "kind", "what", "tokens", "balance"]
@@ -170,8 +175,9 @@ class UsageList(BigChangeList):
 
 
 @admin.register(TokenUsageLog)
-class TokenUsageLogAdmin(DeedsMixin, AccountRowsAdmin):
+class TokenUsageLogAdmin(ExportMixin, DeedsMixin, AccountRowsAdmin):
     deeds = [RefundUse]
+    export = UsageExport
     changelist = UsageList
     search_help_text = HELP_WITH_KEY
     list_display = ["used", "owner", "what", "tokens", "input", "output", "cost_text", "charged"]

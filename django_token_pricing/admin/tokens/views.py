@@ -17,7 +17,6 @@ from django.db.models import F, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -25,6 +24,7 @@ from django.utils.translation import ngettext
 from django_token_pricing import conf, tokens
 from django_token_pricing.admin.base import charts
 from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
+from django_token_pricing.admin.base.parts import Card
 from django_token_pricing.admin.base.wording import NOTHING, change, day, figure, money, month, number, short
 from django_token_pricing.admin.tokens import lots, owners, spending, statement
 from django_token_pricing.choices import HoldStatus, SubscriptionStatus
@@ -44,17 +44,6 @@ from django_token_pricing.models import (
 
 MOST_MEMBERS = 8
 OVER = {SubscriptionStatus.CANCELED, SubscriptionStatus.EXPIRED}
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A figure, how it changed or what it is made of, and its shape."""
-
-    label: str
-    figure: str
-    strong: str = ""
-    note: str = ""
-    spark: SafeString | None = None
 
 
 @dataclass(frozen=True, slots=True)

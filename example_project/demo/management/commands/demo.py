@@ -65,6 +65,8 @@ class Command(BaseCommand):
                         raise
                     # Rows that were refused are no reason not to look at the others.
                     self.stderr.write(self.style.ERROR(str(error)))
+            # Lists would wait for the worker's first round to sort and filter.
+            call_command("token_pricing_refresh_summaries", stdout=self.stdout)
             if not options["no_serve"]:
                 with nullcontext() if options["no_worker"] else _worker():
                     self.serve(host, port)
