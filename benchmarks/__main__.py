@@ -4,7 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("consume", "hot_account", "keys", "holds", "balances", "grants", "jobs", "imports", "recording", "expiry", "changelists")
+NAMES = (
+    "consume",
+    "hot_account",
+    "keys",
+    "holds",
+    "balances",
+    "grants",
+    "jobs",
+    "imports",
+    "recording",
+    "expiry",
+    "changelists",
+)
 
 
 def main() -> int:

@@ -35,7 +35,9 @@ class PoolMember(models.Model):
     """A user's place in a pool; a user is in one pool at most."""
 
     id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
-    pool = models.ForeignKey(TokenPool, on_delete=models.CASCADE, related_name="members", verbose_name=_("pool"))
+    pool = models.ForeignKey(
+        TokenPool, on_delete=models.CASCADE, related_name="members", db_index=False, verbose_name=_("pool")
+    )
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
@@ -55,6 +57,7 @@ class PoolMember(models.Model):
     class Meta:
         verbose_name = _("pool member")
         verbose_name_plural = _("pool members")
+        indexes = [models.Index(fields=["pool", "id"], name="tp_member_pool")]
 
     def __str__(self) -> str:
         return f"{self.user_id} · {self.pool_id}"

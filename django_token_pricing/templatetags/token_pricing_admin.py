@@ -19,10 +19,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext
 
+from django_token_pricing.choices import AccountState
 from django_token_pricing.models import (
+    AccountSummary,
     AuditEvent,
     Job,
     LedgerEntry,
+    PoolMember,
     SyncCursor,
     TokenAccount,
     TokenAllocation,
@@ -116,7 +119,12 @@ def _when(moment: datetime | None) -> str:
 
 def _accounts() -> str:
     found, text = _count(TokenAccount.objects.all(), 10_000)
-    return ngettext("%(count)s account", "%(count)s accounts", found) % {"count": text}
+    words = ngettext("%(count)s account", "%(count)s accounts", found) % {"count": text}
+    low, text = _count(AccountSummary.objects.filter(state=AccountState.LOW))
+    if not low:
+        return words
+    few = ngettext("%(count)s low", "%(count)s low", low) % {"count": text}
+    return pgettext("facts", "%(first)s, %(second)s") % {"first": words, "second": few}
 
 
 def _pools() -> str:
@@ -127,6 +135,11 @@ def _pools() -> str:
 def _packages() -> str:
     found, text = _count(TokenPackage.objects.filter(is_active=True))
     return ngettext("%(count)s active", "%(count)s active", found) % {"count": text}
+
+
+def _members() -> str:
+    found, text = _count(PoolMember.objects.all(), 10_000)
+    return ngettext("%(count)s member", "%(count)s members", found) % {"count": text}
 
 
 def _expiring() -> str:
@@ -174,6 +187,7 @@ SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
         [
             ("TokenAccount", _accounts),
             ("TokenPool", _pools),
+            ("PoolMember", _members),
             ("TokenPackage", _packages),
             ("TokenAllocation", _expiring),
             ("LedgerEntry", _last_entry),

@@ -90,7 +90,7 @@ def balances(owners: Iterable[Any], *, as_of: datetime | None = None) -> dict[An
 
 
 def own_balances(accounts: Iterable[TokenAccount]) -> dict[TokenAccount, Balance]:
-    """What many accounts have themselves, for lists: `spendable` leaves out what a pool would give, and so do queries."""
+    """What many accounts have themselves, for lists: `spendable` leaves out what a pool would give."""
     given = list(accounts)
     using = booking.database()
     sums = _sums({account.pk for account in given}, [], booking.clock(using), None, using)

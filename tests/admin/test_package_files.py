@@ -309,7 +309,7 @@ def test_what_became_wrong_since_the_preview_is_shown_and_nothing_is_done(as_: L
         ('[{"code": "new", "\\ud800": 5}]', "There is no column"),
         (b"PK\x03\x04 no zip", "no Excel file"),
         (b"\xd0\xcf\x11\xe0 old", "old Excel"),
-        ("code\n" + "pack\n" * 1_001, "more than 1000 rows"),
+        ("code\n" + "pack\n" * 1_001, "more than 1,000 rows"),
         ("x" * (importing.MOST_BYTES + 1), "larger than 1 MB"),
     ],
     ids=lambda value: repr(value)[:40],

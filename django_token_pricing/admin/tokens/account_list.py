@@ -79,8 +79,8 @@ class AccountList(BigChangeList):
         return queryset
 
     def get_results(self, request: HttpRequest) -> None:
-        if self.goes_on and not hasattr(self.queryset, "capped_count"):
-            self.queryset.most_counted = MOST_JOINED if self.by_figures or self.scope else MOST_COUNTED
+        if self.goes_on and (self.by_figures or self.scope) and not hasattr(self.queryset, "capped_count"):
+            self.queryset.most_counted = MOST_JOINED
         super().get_results(request)
         self.refresh = latest_refresh(request)
         self.now = timezone.now()
