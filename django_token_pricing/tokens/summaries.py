@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -40,6 +41,7 @@ from django_token_pricing.tokens import booking
 # Accounts whose summaries are computed by one statement.
 RANGE = 20_000
 KEPT = 100
+MOST_NUMBER = 2**63 - 1
 # A refresh that has written nothing for so long was killed.
 SILENCE = timedelta(minutes=10)
 
@@ -79,11 +81,10 @@ def refresh_summaries() -> SummaryRefresh:
     if at_work is not None:
         return at_work
     run = runs.create(started_at=now, seen_at=now)
-    last = TokenAccount.objects.using(using).order_by("-pk").values_list("pk", flat=True).first() or 0
-    for first in range(1, last + 1, RANGE):
+    for first, last in _ranges(using):
         run.seen_at = booking.clock(using)
         run.save(using=using, update_fields=["seen_at"])
-        _refresh(first, first + RANGE, run.seen_at, using)
+        _refresh(first, last, run.seen_at, using)
     summaries = AccountSummary.objects.using(using)
     run.accounts = summaries.count()
     run.tiers = list(summaries.exclude(tier="").order_by("tier").values_list("tier", flat=True).distinct())
@@ -93,17 +94,29 @@ def refresh_summaries() -> SummaryRefresh:
     return run
 
 
+def _ranges(using: str) -> Iterator[tuple[int, int]]:
+    """First and last number of so many accounts at a time, however far apart the numbers are."""
+    numbers = TokenAccount.objects.using(using).order_by("pk").values_list("pk", flat=True)
+    first = numbers.first()
+    while first is not None:
+        later = numbers.filter(pk__gte=first)
+        # The last range has fewer accounts, and is open to those that are made meanwhile.
+        last = later[RANGE - 1 : RANGE].first() or MOST_NUMBER
+        yield first, last
+        first = numbers.filter(pk__gt=last).first()
+
+
 def latest_refresh() -> SummaryRefresh | None:
     """The newest one that was finished; it says how old the summaries are."""
     runs = SummaryRefresh.objects.using(booking.database())
     return runs.filter(finished_at__isnull=False).order_by("-finished_at").first()
 
 
-def _refresh(first: int, end: int, now: datetime, using: str) -> None:
+def _refresh(first: int, last: int, now: datetime, using: str) -> None:
     connection = connections[using]
     quote = connection.ops.quote_name
-    figures = _figures(TokenAccount.objects.using(using).filter(pk__gte=first, pk__lt=end), now)
-    inner, params = figures.query.sql_with_params()
+    figures = _figures(TokenAccount.objects.using(using).filter(pk__gte=first, pk__lte=last), now)
+    inner, params = figures.query.get_compiler(using).as_sql()
     low = conf.current().LOW_BALANCE_PERCENT
     state = (
         f"CASE WHEN s_available <= 0 THEN '{AccountState.EMPTY.value}'"

@@ -60,6 +60,16 @@ def test_a_refresh_follows_what_changed_and_leaves_the_rest() -> None:
     assert SummaryRefresh.objects.count() == 2
 
 
+def test_numbers_may_be_far_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summaries, "RANGE", 2)
+    users = world.new_users(5)
+    for user, number in zip(users, (1, 7, 10**12, 10**15, 2**62), strict=True):
+        TokenAccount.objects.create(pk=number, user=user)
+        tokens.grant(user, 10, source="plan")
+    assert tokens.refresh_summaries().accounts == 5
+    assert list(AccountSummary.objects.values_list("available", flat=True)) == [10] * 5
+
+
 def test_what_lapsed_is_gone_without_a_sweep() -> None:
     user = world.new_user()
     tokens.grant(user, 10, source="plan", expires_at=timezone.now() + timedelta(milliseconds=200))
