@@ -112,8 +112,10 @@ def test_a_model_or_a_site_that_is_not_there_is_refused(owner: Any) -> None:
     with pytest.raises(PermissionDenied):
         selected(admin.AdminSite("bare"), TokenAccount, owner, "")
     with pytest.raises(PermissionDenied):
-        site_named("gone")
-    assert site_named("admin").is_registered(TokenAccount)
+        site_named("gone", TokenAccount)
+    others = [admin.AdminSite(name="admin") for _number in range(3)]
+    assert site_named("admin", TokenAccount).is_registered(TokenAccount)
+    assert others
 
 
 @pytest.mark.parametrize("query", ["from=yesterday", "from=2026-02-02&to=2026-02-01", "q=%00"])

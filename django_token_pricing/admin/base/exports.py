@@ -100,7 +100,7 @@ class Export(jobs.Handler):
         try:
             if user is None or not user.has_perm(self.permission):
                 raise PermissionDenied
-            site = site_named(job.params["site"])
+            site = site_named(job.params["site"], self.model)
             queryset, changelist = selected(site, self.model, user, job.params["query"])
         except PermissionDenied:
             raise InvalidInput(detail=_("Who asked for this file may not have it any more.")) from None

@@ -12,6 +12,7 @@ from typing import Any
 from django.contrib.admin import AdminSite
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.sites import all_sites
+from django.contrib.admin.sites import site as default_site
 from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.messages import ERROR
 from django.core.exceptions import BadRequest, PermissionDenied
@@ -60,11 +61,14 @@ def selected(site: AdminSite, model: type[Model], user: Any, query_string: str) 
     return changelist.queryset, changelist  # type: ignore[return-value]
 
 
-def site_named(name: str) -> AdminSite:
-    """The admin site that a job was asked for on. Raises PermissionDenied if it is there no more."""
-    for site in all_sites:
-        if site.name == name:
-            return site
+def site_named(name: str, model: type[Model]) -> AdminSite:
+    """The admin site of that name that has the list, Django's own before others that are called alike.
+
+    Raises PermissionDenied if there is none any more.
+    """
+    for candidate in (default_site, *all_sites):
+        if candidate.name == name and candidate.is_registered(model):
+            return candidate
     raise PermissionDenied
 
 

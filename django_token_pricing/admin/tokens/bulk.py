@@ -173,7 +173,7 @@ DEEDS: Sequence[BulkDeed] = (GrantMany(), SubtractMany(), SetMany(), ExpireMany(
 def _in_list(chosen: dict[str, Any], actor: Any) -> QuerySet[Any]:
     """All accounts that a list with these filters shows this person. Raises InvalidInput where it shows none now."""
     try:
-        found, shown = selected(site_named(chosen["site"]), TokenAccount, actor, chosen["query"])
+        found, shown = selected(site_named(chosen["site"], TokenAccount), TokenAccount, actor, chosen["query"])
     except (PermissionDenied, BadRequest) as error:
         raise InvalidInput(detail=str(error) or _("Who asked for this may not see the accounts any more.")) from error
     if shown.told:
