@@ -173,7 +173,9 @@ def test_a_price_keeps_its_currency_and_another_may_take_its_place(as_: Login, e
     assert client.post(site.page(package), form(("USD", "8", euro), ("EUR", "10", dollar))).status_code == 302
     assert costs(package) == {"EUR": 8, "USD": 10}
     assert client.post(site.page(package), form(("EUR", "8", euro), ("EUR", "7"))).status_code == 200
-    assert client.post(site.page(package), form(("EUR", "8", euro, "DELETE"), ("EUR", "7"))).status_code == 302
+    # In one save only Django 5.2 would take it.
+    assert client.post(site.page(package), form(("EUR", "8", euro, "DELETE"))).status_code == 302
+    assert client.post(site.page(package), form(("EUR", "7"))).status_code == 302
     assert costs(package) == {"EUR": 7, "USD": 10}
 
 
