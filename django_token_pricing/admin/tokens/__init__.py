@@ -1,5 +1,6 @@
 """Accounts, pools, packages, lots, entries, usage and holds; the page of an account, and the deeds at all of these."""
 
+from django_token_pricing.admin.tokens import bulk_panels  # noqa: F401  registers the pages of its jobs
 from django_token_pricing.admin.tokens.admins import TokenAccountAdmin
 from django_token_pricing.admin.tokens.packages import TokenPackageAdmin
 from django_token_pricing.admin.tokens.pools import PoolMemberAdmin, TokenPoolAdmin
