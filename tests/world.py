@@ -6,10 +6,17 @@ from itertools import count
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.db.models import F
 
 from django_token_pricing.models import PoolMember, TokenPool
 
 _numbers = count()
+
+
+def with_addresses(people: Any) -> None:
+    """Give the users an address for mail that is their login, whatever field of theirs that is."""
+    model: Any = get_user_model()
+    model._base_manager.filter(pk__in=[user.pk for user in people]).update(email=F(model.USERNAME_FIELD))
 
 
 def new_users(number: int) -> list[Any]:

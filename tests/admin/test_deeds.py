@@ -382,10 +382,11 @@ def test_a_pool_is_only_shown_to_who_may_not_change_it(as_: Login, viewer: Any) 
 @pytest.mark.parametrize("name", ["grant", "subtract", "set-balance"])
 def test_the_customer_is_told_when_asked_for_and_once(name: str, as_: Login, operator: Any) -> None:
     account = site.customer().account
+    world.with_addresses([account.user])
     client, data = as_(operator), given(notify="on")
     for _time in range(2):
         assert client.post(site.deed(account, name), data).status_code == 302
     client.post(site.deed(account, name), given(amount="60"))
     for job in jobs.sweep():
         jobs.work(job)
-    assert [message.to for message in mail.outbox] == [[account.user.email]]
+    assert [message.to for message in mail.outbox] == [[account.user.get_username()]]

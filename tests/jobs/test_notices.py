@@ -31,11 +31,12 @@ def work() -> None:
 
 def test_a_grant_to_many_tells_each_user_once() -> None:
     chosen = accounts(10, 20)
+    world.with_addresses([of.user for of in chosen])
     tokens.grant(world.new_pool(), 5, source="plan")
     done(prepared("tokens.grant", chosen, **GRANT, notify=True))
     work()
     work()
-    assert sorted(message.to for message in mail.outbox) == sorted([of.user.email] for of in chosen)
+    assert sorted(message.to for message in mail.outbox) == sorted([of.user.get_username()] for of in chosen)
     message = mail.outbox[0]
     assert message.subject == "You got 70 tokens"
     assert "70 tokens were added to your account." in message.body
@@ -49,7 +50,9 @@ def test_nobody_is_told_unasked() -> None:
 
 
 def test_who_lost_tokens_is_told_how_many() -> None:
-    done(prepared("tokens.expire", accounts(1_234), of_source=None, notify=True))
+    chosen = accounts(1_234)
+    world.with_addresses([chosen[0].user])
+    done(prepared("tokens.expire", chosen, of_source=None, notify=True))
     work()
     assert mail.outbox[0].subject == "Your tokens have changed"
     assert "1,234 tokens were taken from your account." in mail.outbox[0].body
@@ -78,6 +81,7 @@ def test_who_could_not_be_told_is_listed_and_the_rest_goes_on(settings: Any) -> 
 
 def test_the_event_of_a_deed_is_announced_once() -> None:
     user = world.new_user()
+    world.with_addresses([user])
     tokens.grant(user, 5, source="manual")
     event = LedgerEntry.objects.get().event
     assert event is not None

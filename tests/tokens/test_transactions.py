@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -192,6 +193,7 @@ def test_isolation_is_refused_also_where_the_account_has_moved_meanwhile(owner: 
 @pytest.mark.postgres
 def test_the_sweep_refuses_other_isolation_levels(owner: Any) -> None:
     lot = tokens.hold(owner, 1, key="short", ttl=0.001)
+    time.sleep(0.01)  # until there is something to sweep
     with isolated("REPEATABLE READ"), pytest.raises(tokens.UnsupportedIsolation):
         tokens.expire(as_of=timezone.now())
     assert TokenHold.objects.get(pk=lot.hold).status == "open"
