@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from django.utils import translation
 
 from django_token_pricing.exceptions import TokenPricingError
+from django_token_pricing.lib.steps import STEP, steps
 from django_token_pricing.models import Job, JobRow
 
 Beat = Callable[[], None]
@@ -164,8 +165,12 @@ class RowsHandler(Handler):
 
 
 def record_problems(job: Job, problems: dict[int, TokenPricingError]) -> None:
-    for number, error in problems.items():
-        job.rows.using(job._state.db).filter(number=number).update(code=error.code, problems=[described(error)])
+    for step in steps(sorted(problems)):
+        rows = list(job.rows.using(job._state.db).filter(number__in=step))
+        for row in rows:
+            error = problems[row.number]
+            row.code, row.problems = error.code, [described(error)]
+        JobRow.objects.using(job._state.db).bulk_update(rows, ["code", "problems"], batch_size=STEP)
 
 
 def described(error: TokenPricingError) -> dict[str, Any]:

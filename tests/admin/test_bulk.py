@@ -253,6 +253,14 @@ def test_rows_that_cannot_be_done_are_listed_with_the_reason(owners_client: Clie
     assert available(rows) == [30, 30, 10]
 
 
+@pytest.mark.parametrize("status", ["ready", "queued", "done"])
+def test_a_job_of_an_app_that_was_removed_can_still_be_read(status: str, owners_client: Client) -> None:
+    job = Job.objects.create(kind="gone.deed", status=status)
+    for url in (site.lists(Job), job_url(job)):
+        assert "gone.deed" in owners_client.get(url).content.decode()
+    assert owners_client.post(job_url(job, "confirm"), {"reason": "x"}).status_code == 403
+
+
 def test_a_job_that_is_dropped_does_nothing(owners_client: Client) -> None:
     rows = accounts(1)
     job = asked(owners_client, "grant", chosen(rows))

@@ -6,6 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from django_token_pricing import jobs, tokens
 from django_token_pricing.choices import JobStatus
@@ -140,6 +142,18 @@ def test_expiry_takes_lots_of_one_source_or_of_all_and_leaves_what_is_held() -> 
     assert available(chosen) == [0, 0]
     assert tokens.balance(chosen[1].user).held == 60
     assert not list(tokens.reconcile())
+
+
+def test_many_rows_that_cannot_be_done_take_as_many_queries_as_few() -> None:
+    def queries(count: int) -> int:
+        job = prepared("tokens.subtract", accounts(*[10] * count), amount=100, at_most=False)
+        jobs.confirm(job, reason="Correction", actor=None)
+        with CaptureQueriesContext(connection) as captured:
+            jobs.work(job.pk)
+        assert job.rows.filter(code="insufficient_tokens").count() == count
+        return len(captured)
+
+    assert queries(12) == queries(2)
 
 
 def test_two_who_confirm_one_preview_do_it_once() -> None:

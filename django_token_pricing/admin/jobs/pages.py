@@ -152,7 +152,7 @@ class JobPage:
     def preview(self, form: ConfirmForm) -> dict[str, Any]:
         return {
             "form": form,
-            "refusal": jobs.handler_of(self.job).refusal(self.job),
+            "refusal": jobs.handler_of(self.job).refusal(self.job) if self.may_run else "",
             "cards": list(self.panel.cards()),
             "notes": list(self.panel.notes()),
             **self.panel.context(),

@@ -29,7 +29,11 @@ class Panel:
         self.job = job
 
     def title(self) -> str:
-        return jobs.handler_of(self.job).title(self.job)
+        """What was done is still to be read when the app whose kind it was is gone."""
+        try:
+            return jobs.handler_of(self.job).title(self.job)
+        except KeyError:
+            return self.job.kind
 
     def question(self) -> str:
         """The heading of the preview."""
