@@ -9,12 +9,17 @@ NAMES = (
     "hot_account",
     "keys",
     "holds",
+    "limits",
     "balances",
     "grants",
     "jobs",
     "imports",
     "recording",
+    "renewals",
     "expiry",
+    "warnings",
+    "throttle",
+    "replay",
     "changelists",
 )
 

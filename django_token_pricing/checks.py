@@ -12,23 +12,19 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core import checks
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import connections, router
+from django.db import OperationalError, connections, router
 from django.utils.module_loading import import_string
 
-from django_token_pricing import conf
+from django_token_pricing import conf, schedules
 from django_token_pricing.models import TokenAccount
+from django_token_pricing.tasks import beat
 
 ADAPTERS = {
     "SUBSCRIPTION_ADAPTER": ["events", "current_refs"],
     "PAYMENT_ADAPTER": ["events", "current_refs"],
     "NOTIFICATION_ADAPTER": ["notify"],
 }
-SCHEDULED = [
-    "django_token_pricing.tokens.expire",
-    "django_token_pricing.tokens.refresh_summaries",
-    "django_token_pricing.jobs.sweep",
-    "django_token_pricing.payments.sync",
-]
+SCHEDULED = [schedule.task for schedule in schedules.SCHEDULES]
 
 
 @register
@@ -57,9 +53,15 @@ def _keys(given: dict[str, Any]) -> Iterator[CheckMessage]:
         elif name == "JOB_RETENTION" and value < timedelta(0):
             hint = "Bulk work is kept for some time after it is over: write timedelta(days=30), say."
             yield Error("TOKEN_PRICING['JOB_RETENTION'] is below 0.", hint=hint, id="django_token_pricing.E002")
+        elif name == "JOB_PARALLEL" and value < 1:
+            hint = "At least one piece of bulk work must be done at a time: write 4, say."
+            yield Error("TOKEN_PRICING['JOB_PARALLEL'] is below 1.", hint=hint, id="django_token_pricing.E002")
         elif name == "LOW_BALANCE_PERCENT" and not 0 <= value <= 100:
             hint = "It is a share in per cent: from 0 to 100."
             yield Error(f"TOKEN_PRICING[{name!r}] is {value!r}.", hint=hint, id="django_token_pricing.E002")
+        elif name == "THROTTLE_CACHE" and value not in settings.CACHES:
+            hint = f"It must be the name of a cache in CACHES: {', '.join(sorted(settings.CACHES))}."
+            yield Error(f"There is no cache {value!r} to throttle with.", hint=hint, id="django_token_pricing.E002")
         elif name == "LEDGER_PATH" and value not in ("auto", "portable"):
             hint = "It must be “auto” or “portable”."
             yield Error(f"TOKEN_PRICING[{name!r}] is {value!r}.", hint=hint, id="django_token_pricing.E002")
@@ -150,20 +152,63 @@ def check_databases(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     return found
 
 
+# Caches of Django's that each process has for itself, or that keep nothing.
+PRIVATE_CACHES = {"locmem.LocMemCache", "dummy.DummyCache"}
+
+
+@register(Tags.caches, deploy=True)
+def check_throttle_cache(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    alias = conf.current().THROTTLE_CACHE
+    backend = str(settings.CACHES.get(alias, {}).get("BACKEND", ""))
+    if backend.removeprefix("django.core.cache.backends.") not in PRIVATE_CACHES:
+        return []
+    return [
+        checks.Warning(
+            f"The cache {alias!r}, which counts requests for throttles, is not shared between processes.",
+            hint="Each process would let the whole limit pass. Name one of Redis or Memcached in"
+            " TOKEN_PRICING['THROTTLE_CACHE'], or silence this check if no limit is counted in the cache.",
+            id="django_token_pricing.W003",
+        )
+    ]
+
+
 @register
 def check_schedules(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     if apps.is_installed("django_celery_beat"):
+        return []  # its tables are looked at below
+    return _unscheduled()
+
+
+@register(Tags.database)
+def check_beat(
+    app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Asked with `manage.py check --database …`: what django-celery-beat runs stands in its tables."""
+    if not apps.is_installed("django_celery_beat"):
         return []
-    scheduled = {str(entry.get("task")) for entry in getattr(settings, "CELERY_BEAT_SCHEDULE", {}).values()}
-    missing = [task for task in SCHEDULED if task not in scheduled]
+    model = apps.get_model("django_celery_beat", "PeriodicTask")
+    alias = router.db_for_read(model)
+    if alias not in (databases or ()):
+        return []
+    try:
+        is_migrated = model._meta.db_table in connections[alias].introspection.table_names()
+    except OperationalError:
+        return []  # whoever needs that database will say that it is not there
+    return _unscheduled() if is_migrated else []
+
+
+def _unscheduled() -> list[CheckMessage]:
+    planned = beat.entries()
+    missing = [task for task in SCHEDULED if task not in planned or not planned[task].is_enabled]
     if not missing:
         return []
     return [
         checks.Warning(
             f"Nothing runs {' and '.join(missing)} regularly.",
-            hint="Add them to CELERY_BEAT_SCHEDULE, or run token_pricing_expire, token_pricing_refresh_summaries,"
-            " token_pricing_work and token_pricing_sync from cron and silence this check. Balances are right without;"
-            " statements, lists, bulk work and mirrors lag behind.",
+            hint="Write CELERY_BEAT_SCHEDULE = beat_schedule(), from django_token_pricing.schedules, or with"
+            " django-celery-beat run token_pricing_install_schedules. Without Celery, let cron call"
+            " token_pricing_run_due and silence this check. Balances are right without; renewals, warnings, bulk work,"
+            " lists and mirrors wait.",
             id="django_token_pricing.W001",
         )
     ]

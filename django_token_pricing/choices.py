@@ -45,6 +45,7 @@ class Verb(TextChoices):
     REFUND = "refund", _("Refund")
     ROLLOVER = "rollover", _("Rollover")
     RECORD = "record", _("Record only")
+    PURCHASE = "purchase", _("Purchase")
 
 
 class HoldStatus(TextChoices):
@@ -93,3 +94,173 @@ class AccountState(TextChoices):
     EMPTY = "empty", _("Empty")
     LOW = "low", _("Low")
     OK = "ok", _("Enough")
+
+
+class LimitScope(TextChoices):
+    """Whom a limit is for, the most specific first."""
+
+    USER = "user", _("One user")
+    POOL = "pool", _("One pool")
+    TIER = "tier", _("A tier")
+    DEFAULT = "default", _("Everybody")
+
+
+class LimitMetric(TextChoices):
+    TOKENS = "tokens", _("Tokens")
+    REQUESTS = "requests", _("Requests")
+
+
+class LimitWindow(TextChoices):
+    """What a limit is counted over."""
+
+    REQUEST = "request", _("Per request")
+    MINUTE = "minute", _("Per minute")
+    HOUR = "hour", _("Per hour")
+    DAY = "day", _("Per day")
+    WEEK = "week", _("Per week")
+    MONTH = "month", _("Per month")
+    TOTAL = "total", _("In total")
+    CONCURRENT = "concurrent", _("At the same time")
+
+
+class LimitAlignment(TextChoices):
+    """Where a window begins: with the calendar's minute, hour, day, week, month, or its own length ago."""
+
+    CALENDAR = "calendar", _("Calendar")
+    ROLLING = "rolling", _("Rolling")
+
+
+class LimitMode(TextChoices):
+    HARD = "hard", _("Refuse")
+    SOFT = "soft", _("Allow and record")
+    GRACE = "grace", _("Allow some more, then refuse")
+    THROTTLE = "throttle", _("Refuse and say when to try again")
+
+
+class LimitCounting(TextChoices):
+    """Where a limit is counted: exactly, with the balance, or fast, before a request is served."""
+
+    LEDGER = "ledger", _("Exactly, when tokens move")
+    CACHE = "cache", _("Fast, in the cache")
+
+
+class FailureMode(TextChoices):
+    """What a limit in the cache does while the cache cannot be reached."""
+
+    OPEN = "open", _("Let requests pass")
+    CLOSED = "closed", _("Refuse requests")
+
+
+class ApprovalStatus(TextChoices):
+    WAITING = "waiting", _("Needs approval")
+    APPROVED = "approved", _("Approved")
+    REFUSED = "refused", _("Refused")
+    WITHDRAWN = "withdrawn", _("Withdrawn")
+    EXPIRED = "expired", _("Expired")
+
+
+class PeriodUnit(TextChoices):
+    DAY = "day", _("Days")
+    MONTH = "month", _("Months")
+    YEAR = "year", _("Years")
+
+
+class RenewalAnchor(TextChoices):
+    """From where periods are counted."""
+
+    SUBSCRIPTION = "subscription", _("Start of the subscription")
+    CALENDAR = "calendar", _("Calendar")
+
+
+class GrantLasts(TextChoices):
+    """How long the tokens of a period can be spent."""
+
+    PERIOD = "period", _("Until the period ends")
+    DAYS = "days", _("A number of days")
+    ALWAYS = "always", _("Without end")
+
+
+class Rollover(TextChoices):
+    """What is carried over of what is left at the end of a period."""
+
+    NONE = "none", _("Nothing")
+    ALL = "all", _("All")
+    PERCENT = "percent", _("A share")
+
+
+class MissedPeriods(TextChoices):
+    CATCH_UP = "catch_up", _("Grant each of them")
+    SKIP = "skip", _("Grant the present one alone")
+
+
+class OnUpgrade(TextChoices):
+    """What a dearer plan gives in the middle of a period."""
+
+    WAIT = "wait", _("Nothing before the next period")
+    DIFFERENCE = "difference", _("The whole difference")
+    PRORATED = "prorated", _("The difference for what is left of the period")
+
+
+class OnDowngrade(TextChoices):
+    """What a cheaper plan takes in the middle of a period."""
+
+    KEEP = "keep", _("Nothing before the next period")
+    PRORATED = "prorated", _("The difference for what is left of the period, as far as it is unspent")
+
+
+class OnCancel(TextChoices):
+    KEEP = "keep", _("Tokens stay until they expire")
+    EXPIRE = "expire", _("Plan tokens go at once")
+
+
+class OnPastDue(TextChoices):
+    GRANT = "grant", _("Go on granting")
+    WAIT = "wait", _("Wait until it is paid")
+
+
+class RenewalState(TextChoices):
+    """How the renewal of a subscription stands."""
+
+    ACTIVE = "active", _("Active")
+    WAITING = "waiting", _("Waiting for payment")
+    ENDED = "ended", _("Ended")
+    FAILED = "failed", _("Failed")
+
+
+class PeriodOutcome(TextChoices):
+    GRANTED = "granted", _("Granted")
+    SKIPPED = "skipped", _("Skipped")
+
+
+class WarningKind(TextChoices):
+    LOW_PERCENT = "low_percent", _("Little left, as a share of what was granted")
+    LOW_TOKENS = "low_tokens", _("Little left, in tokens")
+    EXPIRING = "expiring", _("Tokens expire soon")
+    EXPIRED = "expired", _("Tokens have expired")
+    LIMIT = "limit", _("A limit is reached")
+
+
+class NotificationKind(TextChoices):
+    """What people choose to hear of, and how. Both warnings of little left are one."""
+
+    LOW = "low", _("Little left")
+    EXPIRING = "expiring", _("Tokens expire soon")
+    EXPIRED = "expired", _("Tokens have expired")
+    LIMIT = "limit", _("A limit is reached")
+
+
+class DeliveryStatus(TextChoices):
+    """How the mail of a notification stands."""
+
+    NONE = "none", _("Not by mail")
+    WAITING = "waiting", _("Waiting")
+    SENT = "sent", _("Sent")
+    FAILED = "failed", _("Failed")
+
+
+class RunOutcome(TextChoices):
+    """How a run of a scheduled task went."""
+
+    RUNNING = "running", _("Running")
+    DONE = "done", _("Done")
+    FAILED = "failed", _("Failed")

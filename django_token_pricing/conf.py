@@ -40,9 +40,16 @@ class Settings:
         default=timedelta(days=30),
         metadata={"help": "How long rows and files of finished bulk work are kept; the audit trail stays."},
     )
+    JOB_PARALLEL: int = field(
+        default=4,
+        metadata={"help": "So many pieces of bulk work are done at a time, over all workers; others wait their turn."},
+    )
     LOW_BALANCE_PERCENT: int = field(
         default=10,
         metadata={"help": "An account is low with no more than this share of what it was granted this month left."},
+    )
+    THROTTLE_CACHE: str = field(
+        default="default", metadata={"help": "The cache, by its name in CACHES, that counts requests for throttles."}
     )
 
 

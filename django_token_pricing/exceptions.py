@@ -110,10 +110,35 @@ class InsufficientTokens(TokenPricingError):
 
 
 class LimitExceeded(TokenPricingError):
-    """Facts: limit, used, requested. Nothing was booked."""
+    """Facts: rule (its number), metric, window, limit, used, requested, retry_after. Nothing was booked.
+
+    `retry_after` is in seconds: after so long the same request would pass if nothing else is used; None where waiting
+    does not help.
+    """
 
     code = "limit_exceeded"
-    template = _("The limit of %(limit)s tokens would be passed: %(used)s are used and %(requested)s are needed.")
+    template = _("The limit of %(limit)s %(metric)s would be passed: %(used)s are used and %(requested)s are needed.")
+
+
+class Throttled(LimitExceeded):
+    """The limit asks to slow down. Facts as of LimitExceeded."""
+
+    code = "throttled"
+    template = _("The limit of %(limit)s %(metric)s is reached. Try again in %(retry_after)s seconds.")
+
+
+class ThrottleUnavailable(Throttled):
+    """The cache is out of reach, and the limit lets nothing pass unchecked. Facts as of LimitExceeded; used is None."""
+
+    code = "throttle_unavailable"
+    template = _("Limits cannot be checked at the moment. Try again in %(retry_after)s seconds.")
+
+
+class LimitTaken(InvalidInput):
+    """There is a limit for the same target, model, feature, metric and window. Facts: rule (its number)."""
+
+    code = "limit_taken"
+    template = _("There is a limit for the same already, number %(rule)s. Change that one or retire it.")
 
 
 class PoolCapReached(LimitExceeded, InsufficientTokens):
@@ -152,6 +177,100 @@ class JobChanged(TokenPricingError):
 
     code = "job_changed"
     template = _("Job %(job)s is not what it was: its state is “%(status)s” now.")
+
+
+class ApprovalNeeded(TokenPricingError):
+    """A second person has to agree: ask with approvals.ask. Facts: kind, size, above."""
+
+    code = "approval_needed"
+    template = _("A second person has to agree: %(size)s is above %(above)s.")
+
+
+class ApprovalChanged(TokenPricingError):
+    """Somebody decided, or it expired. Facts: approval, status."""
+
+    code = "approval_changed"
+    template = _("Approval %(approval)s is not what it was: its state is “%(status)s” now.")
+
+
+class SamePerson(TokenPricingError):
+    """Who asks cannot approve. Facts: approval."""
+
+    code = "same_person"
+    template = _("Who asks cannot approve: somebody else has to decide about approval %(approval)s.")
+
+
+class PackageUnavailable(TokenPricingError):
+    """The package cannot be bought. Facts: package (its code), currency, detail. Nothing was booked."""
+
+    code = "package_unavailable"
+    template = _("The package “%(package)s” cannot be bought: %(detail)s")
+
+
+class PaymentMismatch(TokenPricingError):
+    """What was paid is not the price. Facts: package (its code), price, paid. Nothing was booked."""
+
+    code = "payment_mismatch"
+    template = _("The package “%(package)s” costs %(price)s, and %(paid)s was paid.")
+
+
+class PurchaseCapReached(TokenPricingError):
+    """The user has bought the package as often as one may. Facts: package (its code), limit, used, requested."""
+
+    code = "purchase_cap_reached"
+    template = _(
+        "The package “%(package)s” can be bought %(limit)s times by one user: %(used)s are bought and %(requested)s are"
+        " asked for."
+    )
+
+
+class BoostRefused(TokenPricingError):
+    """What the boost policy does not allow. Facts: limit (policy, tokens, hours or month), most, asked, detail."""
+
+    code = "boost_refused"
+    template = _("There is no boost: %(detail)s")
+
+
+class NotTakenBack(TokenPricingError):
+    """A part of a lot cannot be taken back. Facts: amount, granted."""
+
+    code = "not_taken_back"
+    template = _("%(amount)s of %(granted)s tokens cannot be taken back.")
+
+
+class TokensSpent(NotTakenBack):
+    """Facts: amount, granted."""
+
+    code = "tokens_spent"
+    template = _("%(amount)s of %(granted)s tokens are spent.")
+
+
+class TokensHeld(NotTakenBack):
+    """Facts: amount, granted."""
+
+    code = "tokens_held"
+    template = _("%(amount)s of %(granted)s tokens are held, and stay so.")
+
+
+class TokensExpired(NotTakenBack):
+    """Facts: amount, granted."""
+
+    code = "tokens_expired"
+    template = _("%(amount)s of %(granted)s tokens have expired.")
+
+
+class TokensMoved(NotTakenBack):
+    """Somebody subtracted them or voided the lot, or they were carried over into another. Facts: amount, granted."""
+
+    code = "tokens_moved"
+    template = _("%(amount)s of %(granted)s tokens were subtracted or carried over before.")
+
+
+class NotRenewable(TokenPricingError):
+    """A subscription cannot be renewed as it is. Facts: subscription (its number), detail."""
+
+    code = "not_renewable"
+    template = _("The subscription cannot be renewed: %(detail)s")
 
 
 class HistoryPruned(TokenPricingError):

@@ -43,6 +43,26 @@ def test_an_adapter_that_cannot_serve_is_an_error(settings: Any, path: str) -> N
     assert path.rpartition(".")[2] in found()["E003"] or "imported" in found()["E003"]
 
 
+def test_a_cache_that_is_not_there_is_an_error(settings: Any) -> None:
+    settings.TOKEN_PRICING = {"THROTTLE_CACHE": "fast"}
+    assert "fast" in found()["E002"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "is_shared"),
+    [
+        ("locmem.LocMemCache", False),
+        ("dummy.DummyCache", False),
+        ("redis.RedisCache", True),
+        ("db.DatabaseCache", True),
+    ],
+)
+def test_a_cache_of_each_process_is_warned_of_before_a_deployment(settings: Any, backend: str, is_shared: bool) -> None:
+    settings.CACHES = {"default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "redis://localhost"}}
+    assert ("W003" in found(include_deployment_checks=True)) is not is_shared
+    assert "W003" not in found()
+
+
 def test_atomic_requests_are_warned_of(settings: Any) -> None:
     settings.DATABASES["default"]["ATOMIC_REQUESTS"] = True
     try:
@@ -63,6 +83,7 @@ def test_an_admin_without_import_and_export_is_an_error(settings: Any) -> None:
 
 
 def test_missing_schedules_are_warned_of(settings: Any) -> None:
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app != "django_celery_beat"]
     settings.CELERY_BEAT_SCHEDULE = {}
     assert "django_token_pricing.tokens.expire" in found()["W001"]
 

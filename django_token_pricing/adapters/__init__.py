@@ -16,6 +16,7 @@ from django_token_pricing.adapters.protocols import (
     SubscriptionEvent,
     SubscriptionFacts,
     TokensNotice,
+    WarningNotice,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SubscriptionEvent",
     "SubscriptionFacts",
     "TokensNotice",
+    "WarningNotice",
     "get_notification_adapter",
     "get_payment_adapter",
     "get_subscription_adapter",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 from django.core.mail import send_mail
-from django.template.loader import render_to_string
+from django.template.loader import render_to_string, select_template
 from django.utils import formats
 
-from django_token_pricing.adapters.protocols import PaymentEvent, SubscriptionEvent, TokensNotice
+from django_token_pricing.adapters.protocols import PaymentEvent, SubscriptionEvent, TokensNotice, WarningNotice
 
 
 class NoSubscriptions:
@@ -36,8 +37,7 @@ class Mail:
     """Plain text from two templates, to the address that the user model names, by Django's mail settings."""
 
     def notify(self, notice: TokensNotice) -> bool:
-        user = notice.user
-        address = getattr(user, user.get_email_field_name(), "")
+        address = self._address(notice.user)
         if not address:
             return False
         amount = abs(notice.tokens)
@@ -46,3 +46,19 @@ class Mail:
         text = render_to_string("django_token_pricing/email/tokens.txt", context)
         send_mail(" ".join(subject.split()), text, None, [address])
         return True
+
+    def warn(self, notice: WarningNotice) -> bool:
+        """The templates of a kind, such as `warning_low.txt`, go before `warning.txt`, which has the words for all."""
+        address = self._address(notice.user)
+        if not address:
+            return False
+        subject, text = (self._rendered(notice, ending) for ending in ("_subject.txt", ".txt"))
+        send_mail(" ".join(subject.split()), text, None, [address])
+        return True
+
+    def _rendered(self, notice: WarningNotice, ending: str) -> str:
+        names = [f"django_token_pricing/email/warning{kind}{ending}" for kind in (f"_{notice.kind}", "")]
+        return str(select_template(names).render({"notice": notice}))
+
+    def _address(self, user: Any) -> str:
+        return str(getattr(user, user.get_email_field_name(), "") or "")

@@ -102,8 +102,28 @@ class TokensNotice:
     expires_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningNotice:
+    """A warning: what to tell a user of the user's own tokens, or an operator of the accounts of others.
+
+    `user` is the host's user; `kind` is a value of `NotificationKind`; `title` and `text` say it in the language of the
+    user, and `facts` are the figures behind them, for words of your own. `text` may be empty.
+    """
+
+    user: Any
+    kind: str
+    title: str
+    text: str
+    facts: dict[str, Any]
+    is_for_operator: bool
+
+
 class NotificationAdapter(Protocol):
-    """How users hear from us. Asked in a worker, at least once for each notice."""
+    """How users hear from us. Asked in a worker, at least once for each notice.
+
+    An adapter may have a second method, `warn(notice: WarningNotice) -> bool`, under the same terms; what it raises
+    is recorded, and tried again later. For one without it warnings go out by mail, as without an adapter.
+    """
 
     def notify(self, notice: TokensNotice) -> bool:
         """Tell the user; False where there is no way to. What it raises is recorded, and the other users are told."""

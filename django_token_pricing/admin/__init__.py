@@ -1,5 +1,15 @@
 """Our pages in the host's admin. Importing this registers them with the default site, as autodiscovery does."""
 
-from django_token_pricing.admin import audit, jobs, payments, tokens
+from django_token_pricing.admin import (
+    approvals,
+    audit,
+    automation,
+    jobs,
+    limits,
+    notifications,
+    payments,
+    schedules,
+    tokens,
+)
 
-__all__ = ["audit", "jobs", "payments", "tokens"]
+__all__ = ["approvals", "audit", "automation", "jobs", "limits", "notifications", "payments", "schedules", "tokens"]

@@ -17,12 +17,14 @@ from django_token_pricing.jobs.engine import (
 )
 from django_token_pricing.jobs.files import FileReader, FileWriter, pieces, store
 from django_token_pricing.jobs.handlers import (
+    ENOUGH,
     Applied,
     Beat,
     Chunk,
     Handler,
     RowsHandler,
     Stopped,
+    Undo,
     described,
     freeze,
     handler_of,
@@ -30,10 +32,12 @@ from django_token_pricing.jobs.handlers import (
     register_selection,
     selection,
 )
-from django_token_pricing.jobs.progress import OVER, Progress, progress
+from django_token_pricing.jobs.progress import OVER, Progress, progress, rates
+from django_token_pricing.jobs.undoing import is_final, undo, undoable, undoing_of
 
 __all__ = [
     "ANNOUNCING",
+    "ENOUGH",
     "OVER",
     "Applied",
     "Beat",
@@ -44,6 +48,7 @@ __all__ = [
     "Progress",
     "RowsHandler",
     "Stopped",
+    "Undo",
     "announce",
     "cancel",
     "confirm",
@@ -51,14 +56,19 @@ __all__ = [
     "described",
     "freeze",
     "handler_of",
+    "is_final",
     "pause",
     "pieces",
     "progress",
+    "rates",
     "register",
     "register_selection",
     "resume",
     "selection",
     "store",
     "sweep",
+    "undo",
+    "undoable",
+    "undoing_of",
     "work",
 ]

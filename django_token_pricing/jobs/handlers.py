@@ -6,18 +6,22 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.core.exceptions import EmptyResultSet
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import QuerySet
 from django.utils import translation
+from django.utils.translation import gettext as _
 
 from django_token_pricing.exceptions import TokenPricingError
 from django_token_pricing.lib.steps import STEP, steps
 from django_token_pricing.models import Job, JobRow
 
 Beat = Callable[[], None]
+# Before so many rows were decided a share of errors says little.
+ENOUGH = 100
 
 
 class Stopped(Exception):
@@ -32,12 +36,28 @@ class Applied:
     skipped: int = 0
     sums: Counter[str] = field(default_factory=Counter)
     problems: dict[int, TokenPricingError] = field(default_factory=dict)
+    # What is to be said of rows that were done or skipped, such as what could not be taken back.
+    notes: dict[int, list[TokenPricingError]] = field(default_factory=dict)
 
     def add(self, other: Applied) -> None:
         self.done += other.done
         self.skipped += other.skipped
         self.sums.update(other.sums)
         self.problems.update(other.problems)
+        self.notes.update(other.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Until when a job can be taken back, or in words why it cannot be.
+
+    `left` of `whole` tokens could be taken back now; None where counting them is left to the preview.
+    """
+
+    refusal: str = ""
+    until: datetime | None = None
+    left: int | None = None
+    whole: int | None = None
 
 
 class Handler(ABC):
@@ -48,6 +68,12 @@ class Handler(ABC):
     permission: ClassVar[str]
     # Whether a person looks at what was prepared before it is done.
     is_confirmed: ClassVar[bool] = True
+    # Whether the file of the job is a result, for those who have the permission.
+    writes_file: ClassVar[bool] = False
+    # Whether who confirms it may say at how many errors it is to stop.
+    stops_at_errors: ClassVar[bool] = False
+    # The kind of job that takes back what one of this kind did, with {"undoes": its number} as params.
+    undo_kind: ClassVar[str] = ""
 
     @abstractmethod
     def title(self, job: Job) -> str:
@@ -78,6 +104,10 @@ class Handler(ABC):
     def facts(self, job: Job) -> dict[str, tuple[Any, Any]]:
         """For the audit event that confirming writes: from what, to what."""
         return {}
+
+    def undo(self, job: Job) -> Undo:
+        """What can be taken back of what the job did, asked of one that is over."""
+        return Undo(refusal=_("This kind of work cannot be taken back."))
 
 
 class Chunk:
@@ -139,10 +169,16 @@ class RowsHandler(Handler):
 
     def step(self, job: Job) -> bool:
         size = self.chunk_size(job)
+        if job.most_errors is not None:
+            # A deed that goes wrong with all is to be stopped before a whole chunk of it.
+            decided = failing(job)[1]
+            size = min(size, ENOUGH - decided) if decided < ENOUGH else size
         rows = Chunk.next(job, job.position, size)
         if rows:
             applied = self._apply(job, rows)
-            record_problems(job, applied.problems)
+            record_problems(job, {number: [error] for number, error in applied.problems.items()} | applied.notes)
+            if applied.notes:
+                applied.sums["noted"] += len(applied.notes)
             job.position = rows.upto
             job.done += applied.done
             job.skipped += applied.skipped
@@ -164,12 +200,18 @@ class RowsHandler(Handler):
         return applied
 
 
-def record_problems(job: Job, problems: dict[int, TokenPricingError]) -> None:
+def failing(job: Job) -> tuple[int, int]:
+    """How many rows could not be done, and how many were decided, those not counted that the preview had set aside."""
+    set_aside = job.preview.get("set_aside", 0)
+    return job.failed - set_aside, job.decided - set_aside
+
+
+def record_problems(job: Job, problems: dict[int, list[TokenPricingError]]) -> None:
     for step in steps(sorted(problems)):
         rows = list(job.rows.using(job._state.db).filter(number__in=step))
         for row in rows:
-            error = problems[row.number]
-            row.code, row.problems = error.code, [described(error)]
+            errors = problems[row.number]
+            row.code, row.problems = errors[0].code, [described(error) for error in errors]
         JobRow.objects.using(job._state.db).bulk_update(rows, ["code", "problems"], batch_size=STEP)
 
 

@@ -16,3 +16,8 @@ def is_storable(text: str) -> bool:
 def is_storable_json(text: str) -> bool:
     """The same for JSON that was written with ensure_ascii=False: it still escapes NUL."""
     return is_storable(text) and _ESCAPED_NUL.search(text) is None
+
+
+def storable(text: str) -> str:
+    """The text without what cannot be stored: PostgreSQL takes no NUL, and no database half a character."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()

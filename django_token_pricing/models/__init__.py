@@ -1,16 +1,29 @@
 """All tables. Import them from here, not from the files inside."""
 
 from django_token_pricing.models.accounts import PoolDraw, PoolMember, TokenAccount, TokenPool
+from django_token_pricing.models.approvals import Approval, ApprovalRule
 from django_token_pricing.models.audit import AuditEvent
+from django_token_pricing.models.boosts import BoostPolicy
 from django_token_pricing.models.jobs import Job, JobFile, JobRow
-from django_token_pricing.models.packages import TokenPackage, TokenPackagePrice
+from django_token_pricing.models.limits import LimitCounter, LimitOverage, LimitRule
+from django_token_pricing.models.notifications import (
+    Notification,
+    NotificationPreference,
+    WarningRule,
+    WarningState,
+    WarningTally,
+)
+from django_token_pricing.models.packages import Purchase, TokenPackage, TokenPackagePrice
 from django_token_pricing.models.payments import (
+    LIVE,
     PaymentEvent,
     PaymentMirror,
     SubscriptionEvent,
     SubscriptionMirror,
     SyncCursor,
 )
+from django_token_pricing.models.renewals import Renewal, RenewalLot, RenewalPeriod, RenewalPolicy
+from django_token_pricing.models.schedules import ScheduledRun
 from django_token_pricing.models.summaries import AccountSummary, SummaryRefresh
 from django_token_pricing.models.tokens import (
     DEFAULT_PRIORITY,
@@ -27,18 +40,33 @@ from django_token_pricing.models.tokens import (
 __all__ = [
     "DEFAULT_PRIORITY",
     "KEY_LENGTH",
+    "LIVE",
     "AccountSummary",
+    "Approval",
+    "ApprovalRule",
     "AuditEvent",
+    "BoostPolicy",
     "IdempotencyKey",
     "Job",
     "JobFile",
     "JobRow",
     "LedgerEntry",
     "LedgerPrune",
+    "LimitCounter",
+    "LimitOverage",
+    "LimitRule",
+    "Notification",
+    "NotificationPreference",
     "PaymentEvent",
     "PaymentMirror",
     "PoolDraw",
     "PoolMember",
+    "Purchase",
+    "Renewal",
+    "RenewalLot",
+    "RenewalPeriod",
+    "RenewalPolicy",
+    "ScheduledRun",
     "SubscriptionEvent",
     "SubscriptionMirror",
     "SummaryRefresh",
@@ -51,4 +79,7 @@ __all__ = [
     "TokenPackagePrice",
     "TokenPool",
     "TokenUsageLog",
+    "WarningRule",
+    "WarningState",
+    "WarningTally",
 ]

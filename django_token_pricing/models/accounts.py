@@ -105,6 +105,7 @@ class TokenAccount(models.Model):
             ("change_lots", _("Can void lots and change their dates")),
             ("release_holds", _("Can release holds")),
             ("refund_usage", _("Can refund usage")),
+            ("boost_tokens", _("Can give emergency boosts")),
             ("export_tokenaccount", _("Can export token accounts")),
         ]
 

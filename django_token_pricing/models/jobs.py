@@ -49,6 +49,26 @@ class Job(models.Model):
     created_at = models.DateTimeField(_("asked for"), auto_now_add=True)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    most_errors = models.PositiveSmallIntegerField(
+        _("stops at errors"),
+        null=True,
+        blank=True,
+        help_text=_("In per cent of the rows that were decided. Empty: it goes on whatever fails."),
+    )
+    undo_of = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="undone_by",
+        verbose_name=_("takes back"),
+    )
+    pace = models.JSONField(
+        _("pace"),
+        default=list,
+        blank=True,
+        help_text=_("Moments of the last minute of work, in seconds, and how many rows were decided by then."),
+    )
     worker = models.UUIDField(
         _("worker"), null=True, blank=True, help_text=_("Who works on it, as long as the sign of life is fresh.")
     )
@@ -68,6 +88,10 @@ class Job(models.Model):
     @property
     def decided(self) -> int:
         return self.done + self.skipped + self.failed
+
+    @property
+    def to_go(self) -> int:
+        return max(self.total - self.decided, 0)
 
 
 class JobRow(models.Model):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from django_token_pricing.models.accounts import TokenAccount
 from django_token_pricing.models.base import history
-from django_token_pricing.models.tokens import DEFAULT_PRIORITY
+from django_token_pricing.models.tokens import DEFAULT_PRIORITY, KEY_LENGTH, TokenAllocation
 
 
 class TokenPackage(models.Model):
@@ -92,3 +93,63 @@ class TokenPackagePrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.currency} {self.amount}"
+
+
+class Purchase(models.Model):
+    """A package that a user bought. A payment buys once; what is taken back is so once."""
+
+    id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
+    account = models.ForeignKey(
+        TokenAccount, on_delete=models.PROTECT, related_name="purchases", db_index=False, verbose_name=_("account")
+    )
+    package = models.ForeignKey(
+        TokenPackage, on_delete=models.PROTECT, related_name="purchases", db_index=False, verbose_name=_("package")
+    )
+    payment_ref = models.CharField(_("payment reference"), max_length=KEY_LENGTH, blank=True)
+    digest = models.UUIDField(
+        _("digest of the reference"), unique=True, help_text=_("No database's collation matters.")
+    )
+    quantity = models.PositiveIntegerField(_("quantity"), default=1)
+    tokens = models.BigIntegerField(_("tokens"))
+    amount = models.DecimalField(_("paid"), max_digits=19, decimal_places=4)
+    currency = models.CharField(_("currency"), max_length=3)
+    allocation = models.OneToOneField(
+        TokenAllocation,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="purchase",
+        verbose_name=_("lot"),
+        help_text=_("Empty once retention has deleted the lot."),
+    )
+    purchased_at = models.DateTimeField(_("bought"))
+    taken_back_at = models.DateTimeField(_("taken back"), null=True, blank=True)
+    taken_back = models.BigIntegerField(
+        _("tokens taken back"), default=0, help_text=_("What was left when the purchase was taken back.")
+    )
+
+    class Meta:
+        verbose_name = _("purchase")
+        verbose_name_plural = _("purchases")
+        permissions = [
+            ("take_back_purchase", _("Can take back purchases")),
+            ("export_purchase", _("Can export purchases")),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(quantity__gt=0) & Q(tokens__gt=0), name="tp_purchase_tokens"),
+            models.CheckConstraint(condition=Q(amount__gte=0), name="tp_purchase_amount"),
+            models.CheckConstraint(
+                condition=Q(taken_back=0)
+                | Q(taken_back__gt=0, taken_back__lte=F("tokens"), taken_back_at__isnull=False),
+                name="tp_purchase_taken_back",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["account", "package"], name="tp_purchase_account"),
+            models.Index(fields=["package", "purchased_at"], name="tp_purchase_package"),
+            models.Index(fields=["currency", "purchased_at"], name="tp_purchase_currency"),
+            models.Index(fields=["purchased_at"], name="tp_purchase_moment"),
+        ]
+
+    def __str__(self) -> str:
+        return str(_("Purchase %(number)s") % {"number": self.pk})

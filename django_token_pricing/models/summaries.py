@@ -15,6 +15,7 @@ from django_token_pricing.models.accounts import TokenAccount
 # indexes of its own. Few accounts are in them: most have enough, and are used.
 _SCARCE = Q(state__in=[AccountState.EMPTY.value, AccountState.LOW.value])
 _UNUSED = Q(last_used_at__isnull=True)
+_ALIVE = Q(share_left__isnull=False)
 
 
 def late_first(field: str, *, account: str = "account") -> list[Combinable | OrderBy]:
@@ -32,6 +33,15 @@ class AccountSummary(models.Model):
     state = models.CharField(_("state"), max_length=5, choices=AccountState.choices)
     available = models.BigIntegerField(_("available"))
     granted = models.DecimalField(_("granted this month"), max_digits=30, decimal_places=0)
+    # For candidates of warnings.
+    share_left = models.PositiveSmallIntegerField(
+        _("share left in per cent"),
+        null=True,
+        help_text=_(
+            "Of what was granted this month or, if that is more, of what live lots were granted with; rounded down."
+            " Empty where there is nothing of which anything could be left."
+        ),
+    )
     used = models.DecimalField(
         _("used this month"), max_digits=30, decimal_places=0, help_text=_("Of a pool: what its members drew.")
     )
@@ -65,6 +75,8 @@ class AccountSummary(models.Model):
             models.Index(fields=["next_expiry", "account"], condition=_UNUSED, name="tp_unused_expiry"),
             models.Index(*late_first("next_expiry"), condition=_UNUSED, name="tp_unused_late_expiry"),
             models.Index(fields=["account"], condition=_UNUSED, name="tp_unused"),
+            models.Index(fields=["share_left", "account", "tier"], name="tp_summary_share"),
+            models.Index(fields=["available", "account", "tier"], condition=_ALIVE, name="tp_summary_alive"),
         ]
 
     def __str__(self) -> str:

@@ -135,6 +135,20 @@ class TokenUsageLog(UsageFacts, AppendOnlyModel):
         db_index=False,
         verbose_name=_("pool that paid"),
     )
+    member_of = models.ForeignKey(
+        TokenAccount,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        # InnoDB would lock the pool's account for each use of a member, and so let members deadlock. No account goes.
+        db_constraint=False,
+        verbose_name=_("pool of the user"),
+        help_text=_(
+            "The pool in which the user was at the time, whether or not it paid: limits of a pool count these."
+        ),
+    )
     amount = models.BigIntegerField(_("tokens"))
     is_charged = models.BooleanField(
         _("charged"), default=True, help_text=_("Unset for usage that was only recorded and drew on no lot.")
@@ -154,7 +168,12 @@ class TokenUsageLog(UsageFacts, AppendOnlyModel):
         verbose_name_plural = _("usage")
         permissions = [("export_tokenusagelog", _("Can export usage"))]
         constraints = [models.CheckConstraint(condition=Q(amount__gte=0), name="tp_usage_amount")]
-        indexes = [models.Index(fields=["account", "used_at"], name="tp_usage_account")]
+        indexes = [
+            models.Index(fields=["account", "used_at"], name="tp_usage_account"),
+            models.Index(
+                fields=["member_of", "used_at"], name="tp_usage_member_of", condition=Q(member_of__isnull=False)
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.model or self.feature} · {self.amount}"
@@ -237,6 +256,17 @@ class TokenHold(UsageFacts):
     account = models.ForeignKey(
         TokenAccount, on_delete=models.PROTECT, related_name="holds", db_index=False, verbose_name=_("account")
     )
+    member_of = models.ForeignKey(
+        TokenAccount,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_index=False,
+        # InnoDB would lock the pool's account for each use of a member, and so let members deadlock. No account goes.
+        db_constraint=False,
+        verbose_name=_("pool of the user"),
+    )
     key = models.CharField(_("key"), max_length=KEY_LENGTH)
     amount = models.BigIntegerField(_("tokens"))
     status = models.CharField(_("status"), max_length=10, choices=HoldStatus.choices, default=HoldStatus.OPEN)
@@ -263,6 +293,11 @@ class TokenHold(UsageFacts):
         indexes = [
             models.Index(fields=["account", "booked_at"], name="tp_hold_account"),
             models.Index(fields=["status", "expires_at"], name="tp_hold_lapse"),
+            # What counts in full against limits.
+            models.Index(fields=["account"], name="tp_hold_open", condition=Q(status="open")),
+            models.Index(
+                fields=["member_of"], name="tp_hold_open_pool", condition=Q(status="open", member_of__isnull=False)
+            ),
         ]
 
     def __str__(self) -> str:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import shared_task
 
 from django_token_pricing import jobs
+from django_token_pricing.tasks.runs import scheduled
+
+# Each job that ends calls the next; where thousands wait, calls to all of them would only fill the broker.
+MOST_CALLED = 100
 
 
 @shared_task(name="django_token_pricing.jobs.work", acks_late=True)  # type: ignore[untyped-decorator]
@@ -13,8 +19,10 @@ def work(job: int) -> None:
     jobs.work(job)
 
 
-@shared_task(name="django_token_pricing.jobs.sweep")  # type: ignore[untyped-decorator]
-def sweep() -> None:
+@scheduled("django_token_pricing.jobs.sweep")
+def sweep() -> dict[str, Any]:
     """Go on with what waits for a worker: the broker lost the call, or the worker that had it died."""
-    for job in jobs.sweep():
+    waiting = jobs.sweep()
+    for job in waiting[:MOST_CALLED]:
         work.delay(job)
+    return {"jobs": len(waiting)}

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
-
-from celery import shared_task
+from typing import Any
 
 from django_token_pricing import payments
+from django_token_pricing.tasks.runs import scheduled
 
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name="django_token_pricing.payments.sync")  # type: ignore[untyped-decorator]
-def sync(*, full: bool = False) -> None:
+@scheduled("django_token_pricing.payments.sync")
+def sync(*, full: bool = False) -> dict[str, Any]:
     """Sync both mirrors. What could not be stored is logged, and read again next time."""
+    found: list[payments.SyncResult] = []
     try:
-        _log(payments.sync_subscriptions(full=full))
+        found.append(_logged(payments.sync_subscriptions(full=full)))
     finally:  # one adapter's failure is no reason to leave the other unread
-        _log(payments.sync_payments(full=full))
+        found.append(_logged(payments.sync_payments(full=full)))
+    return {
+        "events": sum(result.new_events for result in found),
+        "problems": sum(len(result.problems) for result in found),
+    }
 
 
-def _log(result: payments.SyncResult) -> None:
+def _logged(result: payments.SyncResult) -> payments.SyncResult:
     for problem in result.problems:
         logger.warning("%s", problem)
+    return result

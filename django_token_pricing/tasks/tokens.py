@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery import shared_task
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from django_token_pricing import tokens
+from django_token_pricing.tasks.runs import scheduled
 
 
-@shared_task(name="django_token_pricing.tokens.expire")  # type: ignore[untyped-decorator]
+@scheduled("django_token_pricing.tokens.expire")
 def expire(*, as_of: str | None = None) -> dict[str, Any]:
     """Book what has lapsed until `as_of` (ISO 8601), by default until now."""
     until = parse_datetime(as_of) if as_of else None
@@ -17,7 +17,7 @@ def expire(*, as_of: str | None = None) -> dict[str, Any]:
     return {"lots": result.lots, "tokens": result.tokens, "holds": result.holds}
 
 
-@shared_task(name="django_token_pricing.tokens.refresh_summaries")  # type: ignore[untyped-decorator]
+@scheduled("django_token_pricing.tokens.refresh_summaries")
 def refresh_summaries() -> dict[str, Any]:
     """Compute anew what lists of accounts sort and filter by."""
     return {"accounts": tokens.refresh_summaries().accounts}

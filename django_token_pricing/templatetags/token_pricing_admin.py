@@ -16,16 +16,24 @@ from django.urls import reverse
 from django.utils import formats, timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext
 
-from django_token_pricing.choices import AccountState
+from django_token_pricing import approvals, notifications
+from django_token_pricing.choices import AccountState, RenewalState
 from django_token_pricing.models import (
     AccountSummary,
     AuditEvent,
+    BoostPolicy,
     Job,
     LedgerEntry,
+    LimitRule,
     PoolMember,
+    Purchase,
+    Renewal,
+    RenewalPolicy,
+    ScheduledRun,
     SyncCursor,
     TokenAccount,
     TokenAllocation,
@@ -33,7 +41,9 @@ from django_token_pricing.models import (
     TokenPackage,
     TokenPool,
     TokenUsageLog,
+    WarningRule,
 )
+from django_token_pricing.tasks import beat, runs
 
 register = template.Library()
 
@@ -87,6 +97,25 @@ def row_count(cl: Any) -> str:
     return words % {"count": text, "name": name}
 
 
+@register.inclusion_tag("django_token_pricing/admin/includes/worker_note.html", takes_context=True)
+def worker_note(context: Context, *, link: bool = False) -> dict[str, Any]:
+    """Whether a worker is there, for who may see the runs of scheduled tasks; nothing where all is well."""
+    request = context["request"]
+    if not request.user.has_perm("django_token_pricing.view_scheduledrun"):
+        return {"is_silent": False}
+    seen, now = runs.worker_seen(), timezone.now()
+    if seen is not None and now - seen <= beat.silence(beat.entries().values()):
+        return {"is_silent": False}
+    opts = ScheduledRun._meta
+    site = getattr(request, "current_app", None)
+    return {
+        "is_silent": True,
+        "state": "bad" if seen else "warn",
+        "length": timesince(seen, now, depth=1) if seen else "",
+        "url": reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist", current_app=site) if link else "",
+    }
+
+
 # The app's index ------------------------------------------------------------------------------------------------------
 
 MOST_COUNTED = 1_000
@@ -137,6 +166,16 @@ def _packages() -> str:
     return ngettext("%(count)s active", "%(count)s active", found) % {"count": text}
 
 
+def _last_purchase() -> str:
+    moment = Purchase.objects.order_by("-pk").values_list("purchased_at", flat=True).first()
+    return _("last bought %(when)s") % {"when": _when(moment)} if moment else _("nothing bought yet")
+
+
+def _boost_policies() -> str:
+    found, text = _count(BoostPolicy.objects.all())
+    return ngettext("%(count)s policy", "%(count)s policies", found) % {"count": text}
+
+
 def _members() -> str:
     found, text = _count(PoolMember.objects.all(), 10_000)
     return ngettext("%(count)s member", "%(count)s members", found) % {"count": text}
@@ -180,6 +219,49 @@ def _jobs() -> str:
     return ngettext("%(count)s waits for you", "%(count)s wait for you", found) % {"count": text}
 
 
+def _approvals(user: Any) -> str:
+    found, text = _count(approvals.waiting_for(user, as_of=timezone.now()))
+    return ngettext("%(count)s waits for you", "%(count)s wait for you", found) % {"count": text}
+
+
+def _limits() -> str:
+    found, text = _count(LimitRule.objects.filter(retired_at=None))
+    return ngettext("%(count)s set", "%(count)s set", found) % {"count": text}
+
+
+def _unread(user: Any) -> str:
+    found = notifications.unread(user, most=MOST_COUNTED)
+    return ngettext("%(count)s unread", "%(count)s unread", found) % {"count": formats.number_format(found)}
+
+
+def _warnings() -> str:
+    found, text = _count(WarningRule.objects.filter(is_active=True))
+    return ngettext("%(count)s active", "%(count)s active", found) % {"count": text}
+
+
+# What is said to each person of their own.
+OWN_FACTS: dict[str, Callable[[Any], str]] = {"Approval": _approvals, "Notification": _unread}
+
+
+def _last_run() -> str:
+    moment = ScheduledRun.objects.order_by("-pk").values_list("started_at", flat=True).first()
+    return _("last ran %(when)s") % {"when": _when(moment)} if moment else _("nothing ran yet")
+
+
+def _policies() -> str:
+    active = RenewalPolicy.objects.filter(is_active=True).count()
+    return ngettext("%(count)s active", "%(count)s active", active) % {"count": active}
+
+
+def _renewals_due() -> str:
+    """Those that failed first; otherwise when the next one is due."""
+    failed, text = _count(Renewal.objects.filter(state=RenewalState.FAILED))
+    if failed:
+        return ngettext("%(count)s failed", "%(count)s failed", failed) % {"count": text}
+    due = Renewal.objects.filter(due_at__isnull=False).order_by("due_at").values_list("due_at", flat=True).first()
+    return _("next due %(when)s") % {"when": _when(due)} if due else _("none yet")
+
+
 # In the order in which people look for them. A model that is not listed comes last, under “More”.
 SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
     (
@@ -189,6 +271,9 @@ SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
             ("TokenPool", _pools),
             ("PoolMember", _members),
             ("TokenPackage", _packages),
+            ("Purchase", _last_purchase),
+            ("BoostPolicy", _boost_policies),
+            ("LimitRule", _limits),
             ("TokenAllocation", _expiring),
             ("LedgerEntry", _last_entry),
             ("TokenUsageLog", _last_use),
@@ -200,15 +285,27 @@ SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
         [
             ("SubscriptionMirror", lambda: _synced("subscriptions")),
             ("PaymentMirror", lambda: _synced("payments")),
+            ("RenewalPolicy", _policies),
+            ("Renewal", _renewals_due),
         ],
     ),
-    (gettext_lazy("Operations"), [("Job", _jobs)]),
+    (
+        gettext_lazy("Operations"),
+        [
+            ("Job", _jobs),
+            ("Approval", str),
+            ("ApprovalRule", str),
+            ("ScheduledRun", _last_run),
+            ("Notification", str),
+            ("WarningRule", _warnings),
+        ],
+    ),
     (gettext_lazy("Security"), [("AuditEvent", _deeds)]),
 ]
 
 
-@register.simple_tag
-def app_sections(app_list: list[dict[str, Any]]) -> list[Section]:
+@register.simple_tag(takes_context=True)
+def app_sections(context: Context, app_list: list[dict[str, Any]]) -> list[Section]:
     """The app's models in their sections, those that this person may see; a fact takes one short query."""
     models = {model["object_name"]: model for app in app_list for model in app["models"]}
     sections = []
@@ -216,7 +313,10 @@ def app_sections(app_list: list[dict[str, Any]]) -> list[Section]:
         section = Section(str(name))
         for object_name, fact in facts:
             if model := models.pop(object_name, None):
-                section.models.append({**model, "fact": fact() if model.get("admin_url") else ""})
+                own, text = OWN_FACTS.get(object_name), ""
+                if model.get("admin_url"):
+                    text = own(context["request"].user) if own else fact()
+                section.models.append({**model, "fact": text})
         sections.append(section)
     sections.append(Section(pgettext("section of the index", "More"), list(models.values())))
     return [section for section in sections if section.models]

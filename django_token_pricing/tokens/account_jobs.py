@@ -18,7 +18,7 @@ from django_token_pricing.choices import EntryKind, Verb
 from django_token_pricing.exceptions import AccountClosed
 from django_token_pricing.lib.periods import start_of_day
 from django_token_pricing.models import Job, LedgerEntry, TokenAccount
-from django_token_pricing.tokens import arguments, bulk, corrections_many
+from django_token_pricing.tokens import arguments, bulk, corrections_many, undoing
 from django_token_pricing.tokens.grants import Terms
 from django_token_pricing.tokens.summaries import free_tokens
 
@@ -32,6 +32,7 @@ class AccountsJob(jobs.RowsHandler):
     verb: ClassVar[Verb]
     # What this deed writes in the books when it was done earlier today.
     entries_kind: ClassVar[EntryKind]
+    stops_at_errors = True
 
     # Preparing
 
@@ -147,6 +148,7 @@ class GrantToAccounts(AccountsJob):
     """`params`: amount, source, priority, starts_on and expires_on as ISO days or None."""
 
     kind = "tokens.grant"
+    undo_kind = undoing.KIND
     permission = "django_token_pricing.grant_tokens"
     verb = Verb.GRANT
     entries_kind = EntryKind.GRANT
@@ -158,6 +160,9 @@ class GrantToAccounts(AccountsJob):
             job.total,
         )
         return words % {"tokens": counted(job.params["amount"]), "count": counted(job.total)}
+
+    def undo(self, job: Job) -> jobs.Undo:
+        return undoing.how(job)
 
     def chunk_size(self, job: Job) -> int:
         return 10_000 if connections[job._state.db or "default"].vendor == "postgresql" else 500
@@ -233,6 +238,11 @@ class SubtractFromAccounts(AccountsJob):
         taken = found["enough"] * job.params["amount"]
         found["taken"] = taken + (found["short_free"] if job.params.get("at_most") else 0)
 
+    def undo(self, job: Job) -> jobs.Undo:
+        return jobs.Undo(
+            refusal=_("What was subtracted came out of lots of different dates. Grant it again, as new lots.")
+        )
+
     def after(self, job: Job, free: int) -> int | None:
         amount = int(job.params["amount"])
         if free < amount and not job.params.get("at_most"):
@@ -248,6 +258,7 @@ class SetAccounts(AccountsJob):
     """`params`: amount."""
 
     kind = "tokens.set"
+    undo_kind = undoing.KIND
     permission = "django_token_pricing.set_balance"
     verb = Verb.SET_BALANCE
     entries_kind = EntryKind.SUBTRACT
@@ -274,6 +285,10 @@ class SetAccounts(AccountsJob):
             "taken": Sum(F("free") - amount, filter=less),
         }
 
+    def undo(self, job: Job) -> jobs.Undo:
+        """What it granted is taken back; what it subtracted stays so, as the preview says."""
+        return undoing.how(job)
+
     def after(self, job: Job, free: int) -> int | None:
         return int(job.params["amount"])
 
@@ -299,6 +314,9 @@ class ExpireAccounts(AccountsJob):
 
     def sums(self, job: Job) -> dict[str, Any]:
         return {**super().sums(job), "taken": Sum("free"), "none": Count("pk", filter=Q(free=0))}
+
+    def undo(self, job: Job) -> jobs.Undo:
+        return jobs.Undo(refusal=_("What expired came out of lots of different dates. Grant it again, as new lots."))
 
     def after(self, job: Job, free: int) -> int | None:
         return 0

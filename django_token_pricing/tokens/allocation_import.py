@@ -20,7 +20,7 @@ from django_token_pricing.choices import Source
 from django_token_pricing.exceptions import InvalidInput, TokenPricingError
 from django_token_pricing.lib.rows import SheetError
 from django_token_pricing.models import DEFAULT_PRIORITY, Job
-from django_token_pricing.tokens import bulk
+from django_token_pricing.tokens import bulk, undoing
 from django_token_pricing.tokens.allocation_lines import described
 from django_token_pricing.tokens.allocation_staging import Staging
 from django_token_pricing.tokens.arguments import Owner
@@ -37,6 +37,7 @@ class ImportAllocations(jobs.RowsHandler):
     """`params`: mark, the decimal mark, and order, "dmy" or "mdy", each None where the file is to show it."""
 
     kind = "tokens.import"
+    undo_kind = undoing.KIND
     permission = "django_token_pricing.import_tokenallocation"
 
     def title(self, job: Job) -> str:
@@ -68,6 +69,9 @@ class ImportAllocations(jobs.RowsHandler):
 
     def facts(self, job: Job) -> dict[str, tuple[Any, Any]]:
         return {"granted": (0, job.preview.get("tokens", 0)), "file": (None, job.file_name)}
+
+    def undo(self, job: Job) -> jobs.Undo:
+        return undoing.how(job)
 
     def chunk_size(self, job: Job) -> int:
         return MOST_AT_ONCE if job.total <= MOST_AT_ONCE else CHUNK

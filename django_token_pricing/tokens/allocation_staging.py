@@ -29,11 +29,12 @@ from django_token_pricing.lib.rows import Row, SheetError
 from django_token_pricing.lib.sheets import Sheet, open_sheet
 from django_token_pricing.lib.steps import STEP
 from django_token_pricing.models import IdempotencyKey, Job, JobRow, TokenAccount, TokenAllocation
+from django_token_pricing.models.batches import copy_rows
 from django_token_pricing.tokens.allocation_columns import Columns, storable
 from django_token_pricing.tokens.allocation_lines import Evidence, Line, LineReader, past, plain
 from django_token_pricing.tokens.import_summary import Summary
 from django_token_pricing.tokens.owner_names import LARGE_STEP, OwnerNames
-from django_token_pricing.tokens.staging import among, copy_rows
+from django_token_pricing.tokens.staging import among
 
 MOST_BYTES = 100 << 20
 MOST_ROWS = 1_000_000

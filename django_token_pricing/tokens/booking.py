@@ -153,6 +153,14 @@ def lock_accounts(pks: Iterable[int], using: str) -> dict[int, TokenAccount]:
     return rows
 
 
+def lock_pools(pools: Iterable[int], using: str) -> None:
+    """Lock the rows of pools, before any account: nobody joins them meanwhile."""
+    features = connections[using].features
+    if features.has_select_for_update:
+        rows = TokenPool.objects.using(using).filter(pk__in=list(pools)).order_by("pk")
+        list(rows.select_for_update(no_key=features.has_select_for_no_key_update).values_list("pk", flat=True))
+
+
 def _locked(using: str, **lookup: Any) -> TokenAccount | None:
     wanted = TokenAccount.objects.using(using).filter(**lookup)
     if connections[using].vendor == "mysql" and "pk" not in lookup:

@@ -23,6 +23,7 @@ from django_token_pricing.models import (
 )
 from django_token_pricing.tokens import arguments, booking, grants
 from django_token_pricing.tokens.booking import TICK, Move
+from django_token_pricing.tokens.limits import counters
 from django_token_pricing.tokens.results import LotShare, Refund, Subtraction
 
 
@@ -168,7 +169,9 @@ def refund(
         digest = digests.digest(f"refund\x00{use.pk}")
     with booking.writing(using):
         account = booking.lock_account(use.account_id, using)
-        pool = booking.lock_account(use.pool_id, using) if use.pool_id else None
+        # The pool that paid and the one that counts; mostly the same.
+        locked = booking.lock_accounts([pk for pk in (use.pool_id, use.member_of_id) if pk], using)
+        pool = locked[use.pool_id] if use.pool_id else None
         detail = f"use:{use.pk}"
         known = booking.recall(digest, text, Verb.REFUND, account, wanted, using, detail=detail)
         if known is not None:
@@ -201,6 +204,8 @@ def refund(
                 lapsed -= sum(move.amount for move in gone)
             if of is pool and moves:
                 booking.add_draw(pool, account, use.booked_at, -sum(move.amount for move in moves), using)
+        counting = [pk for pk in (use.account_id, use.member_of_id) if pk]
+        counters.give_back(counting, total, _is_whole(use, using), use.used_at, using)
         after = booking.available(account, now, using)
         facts = {"verb": Verb.REFUND, "account": account, "amount": wanted, "detail": detail, "usage": use}
         booking.remember(digest, text, using, booked_at=now, available_after=after, **facts)
@@ -245,6 +250,11 @@ def _give_back(use: TokenUsageLog, wanted: int | None, using: str) -> dict[int, 
             back[lot] = given
             amount -= given
     return back
+
+
+def _is_whole(use: TokenUsageLog, using: str) -> bool:
+    refunds = LedgerEntry.objects.using(using).filter(usage=use, kind=EntryKind.REFUND)
+    return bool(refunds.aggregate(n=Sum("amount"))["n"] == use.amount)
 
 
 def _refunded(

@@ -6,6 +6,7 @@ own order.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from django.db import models, transaction
+from django.db.models import Sum
 
 from django_token_pricing import audit, signals
 from django_token_pricing.choices import EntryKind, Source, Verb
@@ -20,6 +22,10 @@ from django_token_pricing.exceptions import (
     IdempotencyConflict,
     InsufficientTokens,
     TokenPricingError,
+    TokensExpired,
+    TokensHeld,
+    TokensMoved,
+    TokensSpent,
     UnknownOwner,
 )
 from django_token_pricing.lib.steps import STEP, steps
@@ -27,6 +33,9 @@ from django_token_pricing.models import AuditEvent, IdempotencyKey, LedgerEntry,
 from django_token_pricing.tokens import arguments, booking
 from django_token_pricing.tokens.booking import TICK, Lot, Move
 from django_token_pricing.tokens.grants import Terms
+
+# What takes tokens out of a lot that nobody spent.
+MOVED = (EntryKind.SUBTRACT, EntryKind.ROLLOVER_OUT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +111,94 @@ def correct_for(
         Verb.EXPIRE: _all,
     }
     return _correct(verb, accounts, amount, decide[verb], source, lambda *_: event, None)
+
+
+def void_for(event: AuditEvent, lots: Sequence[int]) -> VoidedLots:
+    """Take all that is left of each of these lots, started or not, as a part of a deed that has its event already.
+
+    What open holds reserve stays. A lot of which something was not there any more is named in `rests`.
+    """
+    using = booking.database()
+    with booking.writing(using):
+        found = [
+            row
+            for step in steps(sorted(set(lots)))
+            for row in TokenAllocation.objects.using(using).filter(pk__in=step).values_list("account", "pk")
+        ]
+        locked = booking.lock_accounts({account for account, _lot in found}, using)
+        now = booking.clock(using)
+        moments = {pk: max(now, of.booked_at + TICK) if of.booked_at else now for pk, of in locked.items()}
+        plans: dict[int, _Plan] = {}
+        voided = VoidedLots(event=event.pk)
+        for step in steps([lot for _account, lot in sorted(found)]):
+            _plan_voiding(step, locked, moments, plans, voided, using)
+        changing = [plan for plan in plans.values() if plan.change]
+        _book(changing, EntryKind.SUBTRACT, event, using)
+        if changing:
+            result = BulkCorrection(
+                changed=len(changing), unchanged=0, granted=0, taken=voided.tokens, problems={}, event=event.pk
+            )
+            tell = partial(signals.tokens_subtracted.send_robust, sender=TokenAccount, result=result)
+            transaction.on_commit(tell, using=using)
+    return voided
+
+
+@dataclass(slots=True, kw_only=True)
+class VoidedLots:
+    """Lots of which something was taken, of which nothing was left to take, and why that was not all of the lot."""
+
+    event: int
+    changed: int = 0
+    unchanged: int = 0
+    tokens: int = 0
+    rests: dict[int, list[TokenPricingError]] = field(default_factory=dict)
+
+
+def _plan_voiding(
+    step: Sequence[int],
+    locked: dict[int, TokenAccount],
+    moments: dict[int, datetime],
+    plans: dict[int, _Plan],
+    voided: VoidedLots,
+    using: str,
+) -> None:
+    """Read these lots, now that their accounts are locked, and note what each can give and what it cannot."""
+    rows = list(TokenAllocation.objects.using(using).filter(pk__in=step).order_by("account", "pk"))
+    held = booking.held_by_lot(sorted({row.account_id for row in rows}), booking.clock(using), using)
+    used = [row.pk for row in rows if row.remaining < row.amount]
+    moved = LedgerEntry.objects.using(using).filter(allocation__in=used, kind__in=[EntryKind.EXPIRE, *MOVED])
+    lapses: Counter[int] = Counter()
+    moves: Counter[int] = Counter()
+    for lot, kind, amount in moved.order_by().values_list("allocation", "kind").annotate(n=Sum("amount")):
+        (lapses if kind == EntryKind.EXPIRE else moves)[lot] -= amount
+    for row in rows:
+        at = moments[row.account_id]
+        lapsed = row.expires_at is not None and row.expires_at <= at
+        kept = 0 if lapsed else min(held.get(row.pk, 0), row.remaining)
+        free = 0 if lapsed else row.remaining - kept
+        expired = lapses[row.pk] + (row.remaining if lapsed else 0)
+        gone = moves[row.pk]
+        rests = {
+            TokensSpent: row.amount - free - kept - expired - gone,
+            TokensHeld: kept,
+            TokensExpired: expired,
+            TokensMoved: gone,
+        }
+        told: list[TokenPricingError] = [
+            error(amount=amount, granted=row.amount) for error, amount in rests.items() if amount > 0
+        ]
+        if told:
+            voided.rests[row.pk] = told
+        voided.changed += bool(free)
+        voided.unchanged += not free
+        voided.tokens += free
+        plan = plans.get(row.account_id)
+        if plan is None:
+            plan = plans[row.account_id] = _Plan(locked[row.account_id], at, 0, 0, [])
+        if free:
+            plan.free += free
+            plan.change -= free
+            plan.lots = [*plan.lots, Lot(row.pk, row.remaining, free)]
 
 
 def _less(amount: int, at_most: bool, free: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from math import ceil
 from types import TracebackType
 from typing import Any, Protocol
 from uuid import UUID
@@ -17,20 +18,24 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.db import models, transaction
 from django.dispatch import Signal
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from django_token_pricing import audit, conf, signals
-from django_token_pricing.choices import Verb
+from django_token_pricing.choices import LimitMetric, Verb
 from django_token_pricing.exceptions import (
     HoldExpired,
     IdempotencyConflict,
     InsufficientTokens,
+    LimitExceeded,
     PoolCapReached,
+    Throttled,
     TokenPricingError,
     UnknownKey,
     UnknownOwner,
     UnsupportedIsolation,
 )
+from django_token_pricing.lib import windows
 from django_token_pricing.models import PoolMember, TokenHold, TokenUsageLog
 from django_token_pricing.tokens import arguments, booking, portable, postgresql
 from django_token_pricing.tokens.arguments import NO_USAGE, Owner, Usage
@@ -97,8 +102,9 @@ def consume(
     With 0 tokens the use is booked and nothing is drawn. The same key with the same owner and amount gives the first
     answer again and draws nothing; None means that the caller takes care of repetitions.
 
-    Raises InsufficientTokens, PoolCapReached (which is one, too), IdempotencyConflict, UnknownOwner,
-    UnsupportedIsolation, InvalidAmount, InvalidKey, InvalidMoment, InvalidUsage. The host's transaction stays usable.
+    Raises LimitExceeded and Throttled for limits, which are asked before the balance; InsufficientTokens,
+    PoolCapReached (which is one, too), IdempotencyConflict, UnknownOwner, UnsupportedIsolation, InvalidAmount,
+    InvalidKey, InvalidMoment, InvalidUsage. The host's transaction stays usable.
     """
     use = Use(
         owner,
@@ -218,8 +224,8 @@ def settle(key: str, actual: int, **usage: Any) -> Consumption:
     """Turn the hold with this key into a use of `actual` tokens, and give back what it reserved beyond that.
 
     Within the hold's time this never fails for up to the held amount, even if a lot has expired meanwhile; what goes
-    beyond is consumed too, or nothing is booked. After its time it is a plain consume. Facts of the use given here go
-    before those given to `hold`. Settling again for the same amount gives the first answer again.
+    beyond is consumed too, if the limits allow it, or nothing is booked. After its time it is a plain consume. Facts of
+    the use given here go before those given to `hold`. Settling again for the same amount gives the first answer again.
 
     Raises UnknownKey, HoldExpired for a hold that was released, IdempotencyConflict for one that was settled for
     another amount, and what `consume` raises.
@@ -283,7 +289,20 @@ def _error(outcome: Outcome, key: str, subject: Any) -> TokenPricingError:
         case "insufficient":
             return InsufficientTokens(**shortage)
         case "cap":
-            return PoolCapReached(limit=outcome.cap, used=outcome.used, **shortage)
+            wait = _until_next_month(outcome)
+            facts = {"rule": None, "metric": "tokens", "window": "month", "retry_after": wait}
+            return PoolCapReached(limit=outcome.cap, used=outcome.used, **facts, **shortage)
+        case "limit" | "throttled":
+            refusal = Throttled if outcome.status == "throttled" else LimitExceeded
+            return refusal(
+                rule=outcome.rule,
+                metric=outcome.metric,
+                window=outcome.window,
+                limit=outcome.cap,
+                used=outcome.used,
+                requested=outcome.amount if outcome.metric == LimitMetric.TOKENS else 1,
+                retry_after=outcome.wait,
+            )
         case "conflict":
             verbs = {verb.value: str(verb.label) for verb in Verb}
             return IdempotencyConflict(key=key, detail=verbs.get(outcome.detail or "", outcome.detail))
@@ -300,6 +319,14 @@ def _error(outcome: Outcome, key: str, subject: Any) -> TokenPricingError:
         case "isolation":
             return UnsupportedIsolation(isolation=outcome.detail)
     raise AssertionError(outcome.status)
+
+
+def _until_next_month(outcome: Outcome) -> int | None:
+    """In how many seconds a member's cap begins anew; None where the pool's part is above it in any month."""
+    if outcome.amount - outcome.available > (outcome.cap or 0):
+        return None
+    _start, ends_at = windows.bounds("month", outcome.booked, timezone.get_default_timezone())
+    return ceil((ends_at - outcome.booked) / timedelta(seconds=1)) if ends_at else None
 
 
 def _consumption(done: Outcome) -> Consumption:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 class Outcome(NamedTuple):
     """The columns of `tp_meter_1`, in their order.
 
-    status: ok, replay, insufficient, cap, conflict, settled, released, unknown_key, unknown_owner or isolation.
+    status: ok, replay, insufficient, cap, conflict, settled, released, unknown_key, unknown_owner,
+    isolation, limit or throttled (the limit itself is in `cap`), and of the function alone windows: `detail` names the
+    periods of which it was not told the windows at the moment `booked`.
     Which of the others are set depends on it: a deed that was done has account and booked, and usage or hold.
     """
 
@@ -26,3 +28,7 @@ class Outcome(NamedTuple):
     expires: Any = None
     lots: list[int] | None = None
     shares: list[int] | None = None
+    rule: int | None = None
+    metric: str | None = None
+    window: str | None = None
+    wait: int | None = None

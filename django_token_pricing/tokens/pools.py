@@ -46,7 +46,7 @@ def add_members(
     Raises MemberElsewhere, UnknownOwner, InvalidAmount.
     """
     cap = _cap(monthly_cap)
-    with _locked(users, reason) as (keys, using):
+    with _locked(users, reason, into=pool) as (keys, using):
         present = {member.user_id: member for member in _members(keys, using)}
         elsewhere = [member for member in present.values() if member.pool_id != pool.pk]
         if elsewhere and not move:
@@ -115,14 +115,21 @@ def _cap(value: Any) -> int | None:
 
 
 @contextmanager
-def _locked(users: Iterable[Any], reason: str) -> Iterator[tuple[list[Any], str]]:
-    """The users' keys, each once, with their accounts locked."""
+def _locked(users: Iterable[Any], reason: str, *, into: TokenPool | None = None) -> Iterator[tuple[list[Any], str]]:
+    """The users' keys, each once, with their accounts locked, and before them the pool that they join.
+
+    Who gives a pool its first limit waits for all uses of its members; none may join meanwhile.
+    """
     owners = list(dict.fromkeys(arguments.owner(user) for user in users))
     if not_users := [owner.pool for owner in owners if owner.pool is not None]:
         raise UnknownOwner(owner=f"TokenPool {not_users[0]}")
     arguments.reason(reason)
     using = booking.database()
     with booking.writing(using):
+        if into is not None:
+            booking.lock_pools([into.pk], using)
+            # Uses of members name the pool's account, whether or not it has been granted anything.
+            booking.accounts_of({Owner(pool=into.pk)}, using)
         accounts = booking.accounts_of({Owner(user=owner.user) for owner in owners}, using)
         booking.lock_accounts((account.pk for account in accounts.values()), using)
         yield [owner.user for owner in owners], using

@@ -28,6 +28,8 @@ from django_token_pricing.models import (
 from django_token_pricing.tokens import booking
 from django_token_pricing.tokens.arguments import USAGE_FIELDS, Owner, Usage
 from django_token_pricing.tokens.booking import Lot, Move
+from django_token_pricing.tokens.limits import counters
+from django_token_pricing.tokens.limits.counters import Governed, Verdict
 from django_token_pricing.tokens.outcomes import Outcome
 
 
@@ -76,12 +78,21 @@ def meter(
             known = booking.recall(digest, key, Verb(verb), account, amount, using)
             if known is not None:
                 return _again(known, amount, using)
+            governed = _governed(account, None, using)
             pick, pool, now = _find(account, amount, None, using)
+            # The limits come before the balance: what they say does not depend on it.
+            verdict = _asked(Verb(verb), governed, amount, None, usage, now, using)
+            if verdict.refusal is not None:
+                return verdict.refusal
             if pick.short:
-                return _refusal(pick, account, amount)
+                return _refusal(pick, account, amount, now)
             if verb == Verb.HOLD:
-                return _hold(account, pool, pick, amount, key, digest, usage, now, now + (ttl or timedelta()), using)
-            use = _use(account, pool, pick, amount, key, usage, now, using)
+                counters.note(verdict, usage.used_at or now, now, using)
+                group = governed.group
+                ends = now + (ttl or timedelta())
+                return _hold(account, pool, group, pick, amount, key, digest, usage, now, ends, using)
+            use = _use(account, pool, governed.group, pick, amount, key, usage, now, using)
+            counters.count(verdict, governed, amount, use.used_at, now, using)
             facts = {"verb": verb, "account": account, "amount": amount, "available_after": pick.available}
             booking.remember(digest, key, using, booked_at=now, usage=use, **facts)
             return _booked(account, pick, amount, now, use)
@@ -102,10 +113,16 @@ def settle(amount: int, key: str, digest: UUID, usage: Usage, using: str) -> Out
             return _settled_again(hold, using)
         if hold.status in (HoldStatus.SETTLED, HoldStatus.RELEASED):
             return Outcome(hold.status, str(hold.settled_amount))
+        governed = _governed(account, hold, using)
         pick, pool, now = _find(account, amount, hold, using)
+        merged = _merged(hold, usage)
+        verdict = _asked(Verb.CONSUME, governed, amount, hold, merged, now, using)
+        if verdict.refusal is not None:
+            return verdict.refusal
         if pick.short:
-            return _refusal(pick, account, amount)
-        use = _use(account, pool, pick, amount, key, _merged(hold, usage), now, using)
+            return _refusal(pick, account, amount, now)
+        use = _use(account, pool, governed.group, pick, amount, key, merged, now, using)
+        counters.count(verdict, governed, amount, use.used_at, now, using)
         _close(hold, HoldStatus.SETTLED, now, pick.available, using, settled_amount=amount, usage=use)
         return _booked(account, pick, amount, now, use)._replace(hold=hold.pk)
 
@@ -131,6 +148,25 @@ def release(key: str, digest: UUID, using: str) -> Outcome:
         _close(hold, HoldStatus.RELEASED, now, free, using)
         _touch(now, using, account, pool)
         return Outcome("ok", None, account.pk, still, free, booked=now, hold=hold.pk)
+
+
+def _governed(account: TokenAccount, hold: TokenHold | None, using: str) -> Governed:
+    """The rules that the locked account falls under. Where the pool's count, its account is locked, too."""
+    governed = counters.governing(account, using)
+    if governed.group is not None and governed.is_grouped:
+        # A hold may be on another pool than the one that counts.
+        lines = TokenHoldLot.objects.using(using).filter(hold=hold).exclude(account=account)
+        reserved = [] if hold is None else list(lines.values_list("account", flat=True)[:1])
+        booking.lock_accounts([governed.group.pk, *reserved], using)
+        return counters.governing(account, using)
+    return governed
+
+
+def _asked(
+    verb: Verb, governed: Governed, amount: int, hold: TokenHold | None, usage: Usage, now: datetime, using: str
+) -> Verdict:
+    model, feature = usage.model or "", usage.feature or ""
+    return counters.check(verb, governed, amount, hold, usage.used_at or now, now, using, model=model, feature=feature)
 
 
 def _find(
@@ -198,7 +234,7 @@ def _pool_of(hold: TokenHold, account: TokenAccount, using: str) -> TokenAccount
     return booking.lock_account(line.account_id, using) if line else None
 
 
-def _refusal(pick: Pick, account: TokenAccount, amount: int) -> Outcome:
+def _refusal(pick: Pick, account: TokenAccount, amount: int, now: datetime) -> Outcome:
     own = -sum(move.amount for move in pick.own)
     return Outcome(
         "cap" if pick.pool_free >= pick.short else "insufficient",
@@ -208,12 +244,14 @@ def _refusal(pick: Pick, account: TokenAccount, amount: int) -> Outcome:
         spendable=amount - pick.short,
         cap=pick.cap,
         used=pick.used,
+        booked=now,
     )
 
 
 def _use(
     account: TokenAccount,
     pool: TokenAccount | None,
+    group: TokenAccount | None,
     pick: Pick,
     amount: int,
     key: str,
@@ -224,6 +262,7 @@ def _use(
     use = TokenUsageLog.objects.using(using).create(
         account=account,
         pool=pool if pick.pool else None,
+        member_of=group,
         amount=amount,
         tier=account.tier,
         key=key,
@@ -241,6 +280,7 @@ def _use(
 def _hold(
     account: TokenAccount,
     pool: TokenAccount | None,
+    group: TokenAccount | None,
     pick: Pick,
     amount: int,
     key: str,
@@ -252,6 +292,7 @@ def _hold(
 ) -> Outcome:
     hold = TokenHold.objects.using(using).create(
         account=account,
+        member_of=group,
         key=key,
         amount=amount,
         booked_at=now,

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import connections
 
 from django_token_pricing.tokens.arguments import Owner, Usage
+from django_token_pricing.tokens.limits import periods
 from django_token_pricing.tokens.outcomes import Outcome
 
 METER = "SELECT * FROM tp_meter_1(%s, %s, %s, %s, %s, %s, %s"
@@ -45,12 +46,20 @@ def meter(
         given["metadata"] = json.dumps(usage.metadata)
     if ttl is not None:
         given["ttl"] = ttl
-    # Only what was given: each parameter has to be written, parsed and planned at every call.
-    sql = f"{METER}{''.join(f', p_{name} => %s' for name in given)})"
-    params = (verb, owner.user, owner.pool, amount, digest, key, settings.TIME_ZONE, *given.values())
-    with connections[using].cursor() as cursor:
-        cursor.execute(sql, params)
-        return Outcome(*cursor.fetchone())
+    moment = usage.used_at
+    while True:
+        given.update(periods.at(moment))
+        # Only what was given: each parameter has to be written, parsed and planned at every call.
+        sql = f"{METER}{''.join(f', p_{name} => %s' for name in given)})"
+        params = (verb, owner.user, owner.pool, amount, digest, key, settings.TIME_ZONE, *given.values())
+        with connections[using].cursor() as cursor:
+            cursor.execute(sql, params)
+            outcome = Outcome(*cursor.fetchone())
+        if outcome.status != "windows":
+            return outcome
+        # A rule of a new period, or another window than that of our clock. Nothing was booked.
+        periods.learn((outcome.detail or "").split(","))
+        moment = outcome.booked
 
 
 def settle(amount: int, key: str, digest: UUID, usage: Usage, using: str) -> Outcome:

@@ -14,17 +14,24 @@ from django.utils.translation import gettext as _
 from django_token_pricing import audit
 from django_token_pricing.exceptions import InvalidMoment, UnknownOwner
 from django_token_pricing.models import (
+    Approval,
     AuditEvent,
     IdempotencyKey,
     JobRow,
     LedgerEntry,
     LedgerPrune,
+    LimitRule,
+    Notification,
+    NotificationPreference,
     PoolMember,
+    Purchase,
+    RenewalLot,
     TokenAccount,
     TokenAllocation,
     TokenHold,
     TokenHoldLot,
     TokenUsageLog,
+    WarningState,
 )
 from django_token_pricing.tokens import arguments, booking
 
@@ -38,6 +45,7 @@ class Erasure:
     uses: int
     holds: int
     lots: int
+    purchases: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +72,11 @@ def _maintenance(using: str) -> Iterator[None]:
 
 
 def erase(owner: Any, *, reason: str = "", actor: models.Model | None = None) -> Erasure:
-    """Remove what is personal from an owner's rows: metadata and keys of uses and holds, keys of lots, names in the
-    audit trail, reasons in the history of memberships, lines of imported files. Amounts, moments, models and the
-    digests of keys stay, so the books still balance and no key can be used twice. The owner may be a user, or the
-    account of one who was deleted. Raises UnknownOwner.
+    """Remove what is personal from an owner's rows: metadata and keys of uses and holds, keys of lots, references of
+    payments, names in the audit trail, reasons in the history of memberships and of limits for this user, requests for
+    such limits, lines of imported files. Amounts, moments, models and the digests of keys stay, so the books still
+    balance and no key can be used twice. The owner may be a user, or the account of one who was deleted. Raises
+    UnknownOwner.
     """
     using = booking.database()
     account = _account(owner, using)
@@ -80,6 +89,7 @@ def erase(owner: Any, *, reason: str = "", actor: models.Model | None = None) ->
             uses=uses.update(metadata={}, key=""),
             holds=holds.update(metadata={}, key=""),
             lots=lots.update(key=""),
+            purchases=Purchase.objects.using(using).filter(account=account).update(payment_ref=""),
         )
         events: models.QuerySet[Any] = models.QuerySet(AuditEvent, using=using).filter(
             target_type=account._meta.label_lower, target_id=str(account.pk)
@@ -92,11 +102,39 @@ def erase(owner: Any, *, reason: str = "", actor: models.Model | None = None) ->
         if account.user_id is not None:
             versions = PoolMember.history.model.objects.using(using).filter(user_id=account.user_id)
             versions.update(history_change_reason="")
+            # Why there are limits for this user alone.
+            limits = LimitRule.history.model.objects.using(using).filter(user_id=account.user_id)
+            of_limits = [str(pk) for pk in set(limits.values_list("id", flat=True))]
+            limits.update(history_change_reason="")
+            of_rules: models.QuerySet[Any] = models.QuerySet(AuditEvent, using=using).filter(
+                target_type=LimitRule._meta.label_lower, target_id__in=of_limits
+            )
+            of_rules.update(reason="")
+            _forget_requests(account.user_id, using)
         # What a file said of the owner; a job that is not over still needs it.
         lines = JobRow.objects.using(using).filter(target=account.pk, data__isnull=False)
         lines.filter(job__finished_at__isnull=False).update(data=None)
+        # What the owner was told, and what operators were told of the owner alone.
+        Notification.objects.using(using).filter(account=account).delete()
+        WarningState.objects.using(using).filter(account=account).delete()
+        if account.user_id is not None:
+            Notification.objects.using(using).filter(user=account.user_id).delete()
+            NotificationPreference.objects.using(using).filter(user=account.user_id).delete()
         audit.record("tokens.erase", target=account, actor=actor, reason=reason, count=erased.uses, using=using)
     return erased
+
+
+def _forget_requests(user: Any, using: str) -> None:
+    """Why changes of limits of this user alone were asked for, and the name that requests keep."""
+    events: models.QuerySet[Any] = models.QuerySet(AuditEvent, using=using)
+    requests = Approval.objects.using(using).filter(
+        models.Q(params__after__user=str(user)) | models.Q(params__before__user=str(user)), kind="limits.change"
+    )
+    for request in requests:
+        asked = {"target_type": Approval._meta.label_lower, "target_id": str(request.pk)}
+        events.filter(**asked).update(reason="")
+        request.params, request.reason, request.note = {**request.params, "whom": ""}, "", ""
+        request.save(using=using, update_fields=["params", "reason", "note"])
 
 
 def _account(owner: Any, using: str) -> TokenAccount:
@@ -135,6 +173,9 @@ def prune(before: datetime, *, reason: str = "", actor: models.Model | None = No
             holds = set(TokenHoldLot.objects.using(using).filter(allocation__in=pks).values_list("hold", flat=True))
             _delete(TokenHoldLot, using, allocation__in=pks)
             _forget_holds(holds, using)
+            # What was bought, and for how much, stays.
+            Purchase.objects.using(using).filter(allocation__in=pks).update(allocation=None)
+            _delete(RenewalLot, using, allocation__in=pks)
             lots += _delete(TokenAllocation, using, pk__in=pks)
     last = 0
     while found := _old_uses(before, last, using):

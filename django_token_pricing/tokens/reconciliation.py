@@ -44,6 +44,8 @@ class Discrepancy:
         }
 
 
+_REFUNDS = "(SELECT usage_id, sum(amount) AS back FROM {p}ledgerentry WHERE kind = 'refund' GROUP BY usage_id)"
+
 # (rule, table, query of row, found, expected). History that was pruned is not asked to add up: `since` is where the
 # kept history begins, `month` the first whole calendar month in it.
 RULES: list[tuple[str, str, str]] = [
@@ -159,6 +161,30 @@ RULES: list[tuple[str, str, str]] = [
         GROUP BY d.pool_id, d.member_id HAVING sum(d.drawn) <> max(coalesce(e.total, 0))
         """,
     ),
+    *(
+        (
+            f"{metric} counted for limits, against the uses in the window",
+            "limitcounter",
+            f"""
+            SELECT c.id, c.{metric}, coalesce(e.total, 0) FROM {{p}}limitcounter c
+            LEFT JOIN (SELECT x.id, sum(x.used) AS total FROM (
+                SELECT w.id, {used} AS used FROM {{p}}limitcounter w
+                JOIN {{p}}tokenusagelog u ON u.account_id = w.account_id AND u.used_at >= w.starts_at
+                    AND (w.ends_at IS NULL OR u.used_at < w.ends_at)
+                LEFT JOIN {_REFUNDS} r ON r.usage_id = u.id WHERE u.is_charged
+                UNION ALL
+                SELECT w.id, {used} AS used FROM {{p}}limitcounter w
+                JOIN {{p}}tokenusagelog u ON u.member_of_id = w.account_id AND u.used_at >= w.starts_at
+                    AND (w.ends_at IS NULL OR u.used_at < w.ends_at)
+                LEFT JOIN {_REFUNDS} r ON r.usage_id = u.id WHERE u.is_charged) x GROUP BY x.id) e ON e.id = c.id
+            WHERE c.starts_at > {{before}} AND c.{metric} <> coalesce(e.total, 0)
+            """,
+        )
+        for metric, used in (
+            ("tokens", "u.amount - coalesce(r.back, 0)"),
+            ("requests", "CASE WHEN u.amount > 0 AND u.amount <= coalesce(r.back, 0) THEN 0 ELSE 1 END"),
+        )
+    ),
 ]
 
 
@@ -189,6 +215,8 @@ def _names(using: str) -> dict[str, str]:
         "p": _PREFIX,
         "now": _literal(booking.clock(using), using),
         "since": _literal(since, using),
+        # SQLite compares moments as texts, of which one may leave out the fraction of the second.
+        "before": _literal(since - booking.TICK, using),
         "month": f"'{month}'",
         "month_since": _literal(datetime.combine(month, time.min, tzinfo=zone), using),
     }

@@ -84,6 +84,33 @@ class BulkGrant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What went from one lot into a new one."""
+
+    parent: int
+    allocation: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkRollover:
+    """What a batch carried over, and its audit event."""
+
+    tokens: int
+    lots: list[Carried] = field(hash=False)
+    event: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkWithdrawal:
+    """What was taken out of each group of lots, in the order in which they were given, and the audit event."""
+
+    tokens: int
+    taken: list[int] = field(hash=False)
+    event: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Expiry:
     """What a sweep booked."""
 

@@ -13,6 +13,7 @@ from django.db.models.expressions import RawSQL
 
 from django_token_pricing.exceptions import UnknownOwner
 from django_token_pricing.models import TokenAccount
+from django_token_pricing.models.batches import copy_rows
 
 STEP = 5_000
 
@@ -119,19 +120,6 @@ class Stage:
         self.cursor.execute(sql, params)
         row: tuple[Any, ...] = self.cursor.fetchone()
         return row
-
-
-def copy_rows(cursor: CursorWrapper, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Rows into a table by COPY; nothing may be asked of the connection while they are made."""
-    raw, names = cursor.cursor, ", ".join(columns)
-    if hasattr(raw, "copy"):
-        with raw.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-    else:
-        # psycopg 2 would have us write the format of COPY ourselves.
-        places = ", ".join(["%s"] * len(columns))
-        cursor.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", list(rows))
 
 
 def among(items: Sequence[Any], kind: str, using: str) -> Any:

@@ -123,8 +123,13 @@ def _refresh(first: int, last: int, now: datetime, using: str) -> None:
         f" WHEN s_available * 100 <= s_granted * {low:d} OR s_available * 100 <= s_live * {low:d}"
         f" THEN '{AccountState.LOW.value}' ELSE '{AccountState.OK.value}' END"
     )
+    share = (
+        "CASE WHEN s_available > 0 THEN FLOOR(s_available * 100 / CASE WHEN s_granted > s_live THEN s_granted"
+        " ELSE s_live END) WHEN s_granted > 0 OR s_live > 0 OR s_used > 0 THEN 0 END"
+    )
     names = [field.attname for field in AccountSummary._meta.concrete_fields]
-    values = ", ".join(state if name == "state" else f"s_{name}" for name in names)
+    computed = {"state": state, "share_left": share}
+    values = ", ".join(computed.get(name, f"s_{name}") for name in names)
     table = quote(AccountSummary._meta.db_table)
     columns = ", ".join(quote(name) for name in names)
     rest = [quote(name) for name in names if name != "account_id"]

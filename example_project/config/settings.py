@@ -5,10 +5,11 @@ DJANGO_SECRET_KEY, DJANGO_DEBUG, DJANGO_ALLOWED_HOSTS, DATABASE_URL, CELERY_BROK
 """
 
 import os
-from datetime import timedelta
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
+
+from django_token_pricing.schedules import beat_schedule
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("NORTHWIND_DATA_DIR") or BASE_DIR / "var").resolve()
@@ -106,6 +107,10 @@ else:
         }
     }
 
+# Mails are files here, so that nobody gets one by mistake.
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+EMAIL_FILE_PATH = DATA_DIR / "mail"
+
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL") or "filesystem://localhost"
 if CELERY_BROKER_URL.startswith("filesystem:"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -116,21 +121,4 @@ if CELERY_BROKER_URL.startswith("filesystem:"):
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TIMEZONE = TIME_ZONE
 CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "beat-schedule")
-CELERY_BEAT_SCHEDULE = {
-    "expire tokens": {
-        "task": "django_token_pricing.tokens.expire",
-        "schedule": timedelta(minutes=1),
-    },
-    "go on with bulk work": {
-        "task": "django_token_pricing.jobs.sweep",
-        "schedule": timedelta(seconds=30),
-    },
-    "refresh summaries of accounts": {
-        "task": "django_token_pricing.tokens.refresh_summaries",
-        "schedule": timedelta(minutes=5),
-    },
-    "sync subscriptions and payments": {
-        "task": "django_token_pricing.payments.sync",
-        "schedule": timedelta(minutes=5),
-    },
-}
+CELERY_BEAT_SCHEDULE = beat_schedule()

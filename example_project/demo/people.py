@@ -15,7 +15,7 @@ from django.db.models import Case, F, When
 from django.db.models.functions import Coalesce
 from factory.random import randgen
 
-from billing.levels import PACK, Offer
+from billing.levels import LEVELS, PACK, Offer
 from billing.models import Payment, Subscription
 from customers.models import User
 from demo.factories import (
@@ -28,7 +28,14 @@ from demo.factories import (
     UserFactory,
     some_region,
 )
-from django_token_pricing.models import PoolMember, TokenPackage, TokenPackagePrice, TokenPool
+from django_token_pricing.models import (
+    BoostPolicy,
+    PoolMember,
+    RenewalPolicy,
+    TokenPackage,
+    TokenPackagePrice,
+    TokenPool,
+)
 
 PASSWORD = "northwind"
 OWNER, OPERATOR, VIEWER, STRANGER = (f"{role}@example.com" for role in ("owner", "operator", "viewer", "stranger"))
@@ -64,6 +71,10 @@ PACKAGES = {
     "launch-2025": ("Launch offer", Offer(500_000, {"EUR": 900, "USD": 900}), 90, 1, False),
 }
 MONTH = timedelta(days=30)
+# Tokens, hours and boosts a month, by tier; "" is for all others.
+BOOSTS = {"": (100_000, 24, 1), "team": (300_000, 48, 2), "business": (1_000_000, 72, 4)}
+# What goes on of a period's tokens, by tier: the share in per cent, at most so many times a tier's tokens.
+CARRIED = {Level.STARTER: 0, Level.TEAM: 50, Level.BUSINESS: 100}
 
 
 def add_staff() -> User:
@@ -166,6 +177,32 @@ def add_packages(editor: User) -> int:
             row._history_user, row._change_reason = editor, "The price list"
             row.save()
     return len(PACKAGES)
+
+
+def add_boost_policies(editor: User) -> int:
+    """Entered by the operator. Answers how many."""
+    for tier, (tokens, hours, per_month) in BOOSTS.items():
+        policy = BoostPolicy(tier=tier, most_tokens=tokens, most_hours=hours, per_month=per_month)
+        policy._history_user, policy._change_reason = editor, "What support may give in a hurry"
+        policy.save()
+    return len(BOOSTS)
+
+
+def add_renewal_policies(editor: User, *, as_of: datetime) -> int:
+    """For what is renewed from now on; until here the story tells of the past. Answers how many."""
+    for level, share in CARRIED.items():
+        policy = RenewalPolicy(
+            code=level,
+            tokens=LEVELS[level].tokens,
+            is_per_seat=True,
+            rollover="percent" if share else "none",
+            rollover_percent=share or None,
+            rollover_cap=LEVELS[level].tokens if share else None,
+            starts_at=as_of,
+        )
+        policy._history_user, policy._change_reason = editor, "Tokens come by themselves from now on"
+        policy.save()
+    return len(CARRIED)
 
 
 def _employees(count: int) -> Iterator[tuple[Region, str, str]]:

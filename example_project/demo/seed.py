@@ -11,9 +11,10 @@ from dateutil.relativedelta import relativedelta
 from django.db import transaction
 from django.utils import timezone
 
-from demo import ledger, people
+from demo import ledger, limits, people, warnings
 from django_token_pricing import payments
-from django_token_pricing.models import PoolMember
+from django_token_pricing.automation import renewals
+from django_token_pricing.models import PoolMember, Renewal
 
 SEED = 2026
 
@@ -45,7 +46,7 @@ def seed(*, users: int, months: int, tell: Callable[[str], object]) -> None:
         rng=random.Random(SEED),
     )
     done(f"{len(subscriptions)} customers with subscriptions, {len(paid):,} payments, {len(story.pools)} pools")
-    done(f"{people.add_packages(operator)} packages")
+    done(f"{people.add_packages(operator)} packages, {people.add_boost_policies(operator)} boost policies")
     # First of all that has to do with tokens: accounts take their tier from the mirrors.
     payments.sync_subscriptions(full=True)
     payments.sync_payments(full=True)
@@ -59,3 +60,8 @@ def seed(*, users: int, months: int, tell: Callable[[str], object]) -> None:
     done(ledger.grant_offer(story))
     done(ledger.support_and_jobs(story))
     done(ledger.sweep(story))
+    policies = people.add_renewal_policies(operator, as_of=as_of)
+    renewals.start(as_of=as_of, now=True)
+    done(f"{policies} policies of renewal, {Renewal.objects.count()} subscriptions that renew")
+    done(warnings.warn(operator))
+    done(limits.add_limits(story))

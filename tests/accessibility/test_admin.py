@@ -19,7 +19,24 @@ from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
 from django_token_pricing import jobs, tokens
-from django_token_pricing.models import Job, LedgerEntry, TokenAccount, TokenAllocation, TokenHold, TokenUsageLog
+from django_token_pricing.models import (
+    Approval,
+    ApprovalRule,
+    BoostPolicy,
+    Job,
+    LedgerEntry,
+    LimitRule,
+    Notification,
+    Purchase,
+    Renewal,
+    RenewalPolicy,
+    ScheduledRun,
+    TokenAccount,
+    TokenAllocation,
+    TokenHold,
+    TokenUsageLog,
+    WarningRule,
+)
 from tests import world
 from tests.admin import site
 
@@ -86,7 +103,11 @@ def bulk_work(customer: Any, closed: TokenAccount) -> dict[str, str]:
         job = site.job("tokens.grant", customer.account, closed)
         moment = timezone.now()
         Job.objects.filter(pk=job.pk).update(
-            status=status, started_at=moment, problem="No." if status == "failed" else ""
+            status=status,
+            started_at=moment,
+            problem="No." if status in ("failed", "paused") else "",
+            pace=[[0, 0], [2, 1], [4, 1], [6, 2]],
+            most_errors=5,
         )
         pages[f"job that is {status}"] = site.page(job)
     form = reverse("admin:django_token_pricing_tokenallocation_import")
@@ -101,6 +122,13 @@ def bulk_work(customer: Any, closed: TokenAccount) -> dict[str, str]:
             again = jobs.confirm(job, reason="Fair", actor=None)
     jobs.work(again.pk)
     pages["import that is done"] = site.page(again)
+    granted = [jobs.confirm(site.job("tokens.grant", customer.account), reason="Fair", actor=None) for _ in range(2)]
+    for job in granted:
+        jobs.work(job.pk)
+    tokens.consume(customer.user, 30, key="spent before the undo")
+    pages["grant that can be taken back"] = site.page(granted[0])
+    undo = jobs.undo(granted[1], reason="", actor=None, key=uuid4(), now=True)
+    pages["preview of undo"] = site.page(undo)
     return pages
 
 
@@ -132,7 +160,24 @@ def addresses() -> dict[str, str]:
         "new pool": reverse("admin:django_token_pricing_tokenpool_add"),
         "member": site.page(pool.members.get()),
         "package": site.page(package),
+        "limit": site.page(LimitRule.objects.get(user=customer.user)),
+        "new limit": f"{reverse('admin:django_token_pricing_limitrule_add')}?account={customer.account.pk}",
+        "history of a limit": history(LimitRule.objects.get(user=customer.user)),
+        "request": site.page(Approval.objects.first()),
+        "rule for approval": site.page(ApprovalRule.objects.get()),
+        "new rule for approval": reverse("admin:django_token_pricing_approvalrule_add"),
+        "renewal policy": site.page(RenewalPolicy.objects.get()),
+        "new renewal policy": reverse("admin:django_token_pricing_renewalpolicy_add"),
+        "renewal": site.page(Renewal.objects.get(subscription__user=customer.user)),
         "new package": reverse("admin:django_token_pricing_tokenpackage_add"),
+        "new warning": reverse("admin:django_token_pricing_warningrule_add"),
+        "warning": site.page(WarningRule.objects.first()),
+        "notification": site.page(Notification.objects.first()),
+        "inbox": reverse("admin:django_token_pricing_notification_inbox"),
+        "package that was bought": site.page(Purchase.objects.latest("pk").package),
+        "purchase": site.page(Purchase.objects.latest("pk")),
+        "boost policy": site.page(BoostPolicy.objects.get()),
+        "new boost policy": reverse("admin:django_token_pricing_boostpolicy_add"),
         "packages to switch off": f"{packages('switch_off')}?rows={package.pk}",
         "export of packages": packages("export"),
         "import of packages": packages("import"),
@@ -140,6 +185,8 @@ def addresses() -> dict[str, str]:
         "export": f"{exports(LedgerEntry)}?account={customer.account.pk}",
         "file": site.page(written_file()),
         **bulk_work(customer, closed.account),
+        "run": site.page(site.run(outcome="failed", problem="KeyError: 'tier'")),
+        "filtered runs": f"{site.lists(ScheduledRun)}?outcome=failed",
         "filtered entries": f"{site.lists(LedgerEntry)}?account={customer.account.pk}&from=2026-01-01",
         "nothing found": f"{site.lists(LedgerEntry)}?q=nobody",
         **{
@@ -155,7 +202,10 @@ def addresses() -> dict[str, str]:
 @pytest.fixture
 def open_page(browser: Browser, live_server: Any, client: Client, settings: Any) -> Iterator[Callable[[str], Page]]:
     settings.MIDDLEWARE = [f"{__name__}.strict_policy", *settings.MIDDLEWARE]
-    client.force_login(site.staff(is_superuser=True))
+    person = site.staff(is_superuser=True)
+    TokenAccount.objects.create(user=person)
+    site.warning(person)
+    client.force_login(person)
     contexts = []
 
     def start(look: str, width: int = 0, **options: Any) -> Page:
@@ -227,6 +277,24 @@ def test_a_file_of_packages_is_refused_shown_and_imported(look: str, open_page: 
     assert "Changed: 1." in page.locator(".messagelist").inner_text()
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_large_boost_is_asked_for_on_the_same_page(look: str, open_page: Callable[..., Page]) -> None:
+    account = site.customer().account
+    page = open_page(look, reduced_motion="reduce", java_script_enabled=look != "light")
+    page.goto(site.deed(account, "boost"))
+    page.get_by_role("textbox", name="Tokens").fill("200,000")
+    page.get_by_label("Hours").fill("24")
+    page.get_by_label("Reason").fill("The launch is today")
+    page.get_by_role("button", name="Give boost").press("Enter")
+    page.get_by_role("button", name="Ask for approval").wait_for()
+    assert "A second person has to agree" in page.get_by_role("alert").inner_text()
+    if look != "light":
+        assert not Axe().run(page).response["violations"]
+    page.get_by_role("button", name="Ask for approval").press("Enter")
+    page.wait_for_url("**/approval/*/change/")
+    assert tokens.balance(account).available < 200_000
+
+
 def test_the_tooltip_shows_what_is_under_the_pointer_and_escape_hides_it(
     open_page: Callable[..., Page], addresses: dict[str, str]
 ) -> None:
@@ -252,3 +320,32 @@ def test_pages_work_without_script_by_keyboard(open_page: Callable[..., Page], a
     assert page.get_by_role("cell", name="100").first.is_visible()
     page.get_by_role("link", name="All entries").press("Enter")
     page.wait_for_url("**/ledgerentry/?account=*")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_limit_is_set_by_keyboard_and_says_what_it_does_first(look: str, open_page: Callable[..., Page]) -> None:
+    user = world.new_user()
+    page = open_page(look, reduced_motion="reduce")
+    no_icon(page)
+    page.goto(reverse("admin:django_token_pricing_limitrule_add"))
+    page.get_by_label("For:", exact=True).select_option("user")
+    page.get_by_label("User:").press_sequentially(user.get_username()[:6])
+    page.locator(f'#id_user_known option[value="{user.get_username()}"]').wait_for(state="attached")
+    page.get_by_label("User:").fill(user.get_username())
+    page.get_by_label("Limit:", exact=True).fill("500")
+    page.get_by_label("Reason").fill("Abuse")
+    page.get_by_role("button", name="Set limit").press("Enter")
+    page.get_by_role("heading", name="Try it on the last 30 days first").wait_for()
+    assert not Axe().run(page).response["violations"]
+    page.get_by_label("Save without trying it out").check()
+    page.get_by_role("button", name="Set limit").press("Enter")
+    page.wait_for_url("**/limitrule/*/change/")
+    page.get_by_label("Limit:", exact=True).fill("5,000,000")
+    page.get_by_label("Reason").fill("A large customer")
+    page.get_by_role("button", name="Save").press("Enter")
+    page.get_by_text("This needs a second person.").wait_for()
+    assert not Axe().run(page).response["violations"]
+    page.get_by_role("button", name="Ask for approval").press("Enter")
+    page.wait_for_url("**/approval/*/change/")
+    assert "You asked for this" in page.locator(".tp").first.inner_text()
+    assert not Axe().run(page).response["violations"]

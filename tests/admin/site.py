@@ -14,11 +14,21 @@ from django.utils import timezone
 
 from django_token_pricing import jobs, tokens
 from django_token_pricing.models import (
+    Approval,
+    ApprovalRule,
     AuditEvent,
+    BoostPolicy,
     Job,
     LedgerEntry,
+    LimitRule,
+    Notification,
     PaymentMirror,
     PoolMember,
+    Purchase,
+    Renewal,
+    RenewalPeriod,
+    RenewalPolicy,
+    ScheduledRun,
     SubscriptionMirror,
     TokenAccount,
     TokenAllocation,
@@ -26,7 +36,10 @@ from django_token_pricing.models import (
     TokenPackage,
     TokenPool,
     TokenUsageLog,
+    WarningRule,
 )
+from django_token_pricing.tokens.limits import approval as second_person
+from django_token_pricing.tokens.limits import rules
 from tests import world
 
 MODELS: list[type[Any]] = [
@@ -34,17 +47,27 @@ MODELS: list[type[Any]] = [
     TokenPool,
     PoolMember,
     TokenPackage,
+    Purchase,
+    BoostPolicy,
+    LimitRule,
     TokenAllocation,
     LedgerEntry,
     TokenUsageLog,
     TokenHold,
     Job,
+    Approval,
+    ApprovalRule,
+    ScheduledRun,
+    Notification,
+    WarningRule,
     AuditEvent,
     SubscriptionMirror,
     PaymentMirror,
+    RenewalPolicy,
+    Renewal,
 ]
 # What people write in the stock form.
-EDITED: list[type[Any]] = [TokenPool, TokenPackage]
+EDITED: list[type[Any]] = [TokenPool, TokenPackage, BoostPolicy, LimitRule, ApprovalRule, WarningRule, RenewalPolicy]
 VIEW = [f"view_{model._meta.model_name}" for model in MODELS]
 # Deeds by the model of the row that they are done at: (the page, the permission).
 DEEDS: list[tuple[type[Any], str, str]] = [
@@ -61,8 +84,15 @@ DEEDS: list[tuple[type[Any], str, str]] = [
     (PoolMember, "change-cap", "manage_members"),
     (PoolMember, "remove", "manage_members"),
     (TokenPackage, "delete", "delete_tokenpackage"),
+    (TokenAccount, "boost", "boost_tokens"),
+    (TokenPool, "boost", "boost_tokens"),
+    (Purchase, "take-back", "take_back_purchase"),
+    (BoostPolicy, "delete", "delete_boostpolicy"),
+    (LimitRule, "retire", "change_limitrule"),
 ]
-MAY_DO = sorted({"expire_tokens", *(permission for _model, _page, permission in DEEDS)})
+MAY_DO = sorted(
+    {"expire_tokens", "renew_subscriptions", "run_tasks", *(permission for _model, _page, permission in DEEDS)}
+)
 # Queries that a list may take, session and user included.
 MOST_QUERIES = 12
 
@@ -115,14 +145,74 @@ def customer(number: int = 0, *, feature: str = "chat", model: str = "gpt-4o") -
     tokens.consume(user, 100, key=f"use:{key}", feature=feature, model=model, cost=Decimal("0.25"), input_tokens=80)
     tokens.hold(user, 50, key=f"job:{key}", feature=feature)
     times = {"occurred_at": now, "synced_at": now}
-    SubscriptionMirror.objects.create(external_ref=f"sub-{key}", user=user, status="active", tier="team", **times)
+    told = {"status": "active", "tier": "team", **times}
+    renewal(SubscriptionMirror.objects.create(external_ref=f"sub-{key}", user=user, **told))
     PaymentMirror.objects.create(
         external_ref=f"pay-{key}", user=user, status="succeeded", amount=9, currency="EUR", paid_at=now, **times
     )
     world.new_pool(user)
+    purchase(TokenAllocation.objects.latest("pk"))
     package(number)
+    BoostPolicy.objects.get_or_create(tier="", defaults={"most_tokens": 1_000_000, "most_hours": 48})
     job()
+    request(limit(user), user)
+    run(finished_at=now)
+    warning(user)
     return Customer(user, TokenAccount.objects.get(user=user))
+
+
+def renewal(subscription: SubscriptionMirror, **fields: Any) -> Renewal:
+    """In the first of its periods; the next one is due."""
+    now = timezone.now()
+    policy, _is_new = RenewalPolicy.objects.get_or_create(code="team", defaults={"tokens": 1_000, "starts_at": now})
+    period = {"starts_at": now - timedelta(days=31), "ends_at": now - timedelta(minutes=1)}
+    RenewalPeriod.objects.create(
+        subscription=subscription, policy=policy, outcome="granted", tokens=1_000, decided_at=now, **period
+    )
+    given = {
+        "policy": policy,
+        "anchor_at": period["starts_at"],
+        "period_starts_at": period["starts_at"],
+        "period_ends_at": period["ends_at"],
+        "granted": 1_000,
+        "due_at": period["ends_at"],
+        **fields,
+    }
+    return Renewal.objects.create(subscription=subscription, **given)
+
+
+def warning(user: Any, **fields: Any) -> Notification:
+    """That little is left; its mail waits. Each is of a rule of its own."""
+    rule = WarningRule.objects.create(kind="low_tokens", tokens=WarningRule.objects.count())
+    facts = {"available": 5, "granted": 100}
+    given = {"kind": "low", "facts": facts, "created_at": timezone.now(), "mail": "waiting", **fields}
+    return Notification.objects.create(user=user, rule=rule, account=TokenAccount.objects.get(user=user), **given)
+
+
+def run(task: str = "django_token_pricing.tokens.expire", **fields: Any) -> ScheduledRun:
+    """A run of a scheduled task that has done its work just now."""
+    given = {"started_at": timezone.now(), "outcome": "done", "worker": "celery@one", **fields}
+    return ScheduledRun.objects.create(task=task, **given)
+
+
+def limit(user: Any, **values: Any) -> LimitRule:
+    """Of a million tokens a day, for a user."""
+    given = {"scope": "user", "user": user, "limit": 1_000_000, "reason": "Fair use", "actor": None, **values}
+    return rules.set_limit(**given)
+
+
+def request(rule: LimitRule, user: Any) -> Approval:
+    """To retire a limit, which this person asks for."""
+    ApprovalRule.objects.get_or_create(kind=second_person.KIND, defaults={"above": 1_000_000})
+    return second_person.ask(rule, None, actor=user, reason="A large customer", key=uuid4())
+
+
+def purchase(lot: TokenAllocation, **fields: Any) -> Purchase:
+    """As if this lot had been bought."""
+    given = {"account": lot.account, "tokens": lot.amount, "amount": 9, "currency": "EUR", "payment_ref": "pay"}
+    sold, _is_new = TokenPackage.objects.get_or_create(code="sold", defaults={"name": "Sold", "tokens": 1_000})
+    made = {**given, "package": sold, "digest": uuid4(), "purchased_at": lot.booked_at, "allocation": lot, **fields}
+    return Purchase.objects.create(**made)
 
 
 def package(number: int = 0, **fields: Any) -> TokenPackage:

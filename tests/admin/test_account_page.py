@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.admin import AdminSite
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import path, reverse
 from django.utils import timezone, translation
 
 from django_token_pricing import tokens
-from django_token_pricing.admin.tokens import TokenAccountAdmin
-from django_token_pricing.models import TokenAccount, TokenAllocation
+from django_token_pricing.admin.base.wording import short_day
+from django_token_pricing.admin.tokens import TokenAccountAdmin, spending
+from django_token_pricing.models import LedgerEntry, TokenAccount, TokenAllocation, TokenUsageLog
+from django_token_pricing.tokens.limits import rules
 from tests import world
 from tests.admin import site
 
@@ -38,6 +43,18 @@ def text_of(client: Client, account: TokenAccount) -> str:
 def used(user: Any, days_ago: int, amount: int, feature: str = "chat") -> None:
     at = timezone.now() - days_ago * DAY
     tokens.record_many([tokens.Use(user, amount, key=f"{user.pk}:{at}:{feature}", used_at=at, feature=feature)])
+
+
+def spent(user: Any, days_ago: int, amount: int) -> None:
+    """Charged some days ago, as far as the page can tell."""
+    at = timezone.now() - days_ago * DAY
+    use = tokens.consume(user, amount, key=f"{uuid4()}")
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SELECT set_config('token_pricing.maintenance', 'on', true)")
+        # Their own managers refuse it.
+        QuerySet(TokenUsageLog).filter(pk=use.usage).update(used_at=at)
+        QuerySet(LedgerEntry).filter(usage=use.usage).update(booked_at=at)
 
 
 def test_cards_lots_holds_use_and_entries_are_shown(owners_client: Client) -> None:
@@ -66,6 +83,8 @@ def test_what_is_held_of_an_expired_lot_is_part_of_the_balance(owners_client: Cl
 
 def test_it_takes_as_many_queries_for_30_of_everything_as_for_one(owners_client: Client) -> None:
     customer = site.customer()
+    # Else the counters of limits would be made of the log once.
+    tokens.consume(customer.user, 1, key="first")
     url = site.page(customer.account)
     owners_client.get(url)
     with CaptureQueriesContext(connection) as one:
@@ -78,7 +97,7 @@ def test_it_takes_as_many_queries_for_30_of_everything_as_for_one(owners_client:
     with CaptureQueriesContext(connection) as many:
         response = owners_client.get(url)
     assert len(many) == len(one)
-    assert len(one) <= 20
+    assert len(one) <= 22
     text = response.content.decode()
     assert "6 more lots" in text
     assert "25 more open holds" in text
@@ -120,6 +139,51 @@ def test_the_pace_says_how_long_it_lasts_and_what_expires_unused(owners_client: 
     assert "48.3 a day" in cards["Lasts until"].note
     assert (cards["Used in 30 days"].figure, cards["Used in 30 days"].strong) == ("1,400", "+40%")
     assert "expire unused" in context["lots_note"]
+
+
+@pytest.mark.parametrize("is_pool", [False, True])
+def test_of_very_many_uses_only_the_latest_whole_days_are_summed(
+    is_pool: bool, owners_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = world.new_user()
+    pool = world.new_pool(user)
+    owner = pool if is_pool else user
+    account = TokenAccount.objects.get(pk=tokens.grant(owner, 10_000, source="manual").account)
+    for days in (40, 3, 3, 2, 2, 1, 0):
+        spent(user, days, 100)
+
+    def shown(most: int) -> tuple[dict[str, Any], Any, int]:
+        monkeypatch.setattr(spending, "MOST_USES", most)
+        with CaptureQueriesContext(connection) as captured:
+            context = owners_client.get(site.page(account)).context
+        return {card.label: card for card in context["cards"]}, context["usage"], len(captured)
+
+    shown(1_000)
+    cards, chart, few = shown(1_000)
+    assert (cards["Used in 30 days"].figure, chart.note) == ("600", "")
+    cards, chart, many = shown(5)
+    # Of the day before those, not all uses are among the latest.
+    since = short_day(timezone.localdate(timezone=timezone.get_default_timezone()) - 2 * DAY)
+    assert cards[f"Used since {since}"].figure == "400"
+    assert chart.note == f"This account is used so much that only the days since {since} are summed here."
+    assert "the mean of 2 days" in cards["Lasts until"].note
+    assert many == few
+    assert [total for _day, _cells, total in chart.rows[:4]] == ["100", "100", "200", "—"]
+
+
+def test_of_very_many_uses_of_today_the_last_ones_are_summed(
+    owners_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = world.new_user()
+    tokens.grant(user, 10_000, source="manual")
+    for number in range(6):
+        tokens.consume(user, 10, key=f"use:{number}")
+    monkeypatch.setattr(spending, "MOST_USES", 4)
+    context = owners_client.get(site.page(user.token_account)).context
+    assert context["usage"].note.endswith("only its last 4 uses are summed here, all of today.")
+    cards = {card.label: card for card in context["cards"]}
+    assert cards[f"Used since {short_day(timezone.localdate())}"].figure == "40"
+    assert cards["Lasts until"].note == "no whole day of its uses is summed here"
 
 
 def test_an_account_whose_user_was_deleted_is_closed(owners_client: Client) -> None:
@@ -214,3 +278,32 @@ def test_breadcrumbs_are_those_of_the_running_django(owners_client: Client) -> N
     crumbs = re.findall(r'<(ol|div) class="breadcrumbs">', text)
     assert crumbs == (["ol"] if django.VERSION >= (6, 1) else ["div"])
     assert reverse("admin:app_list", args=["django_token_pricing"]) in text
+
+
+def test_the_page_shows_what_is_left_of_each_limit(owners_client: Client) -> None:
+    customer = site.customer()
+    rules.set_limit(scope="default", limit=200, window="week", mode="soft", reason="All", actor=None)
+    page = owners_client.get(site.page(customer.account))
+    limits = {row.name: row for row in page.context["limits"]}
+    own, general = limits["Tokens, per day"], limits["Tokens, per week"]
+    assert (own.used, own.held, own.left, own.limit) == ("100", "50", "999,850", "1,000,000")
+    assert (own.origin, own.word) == ("Override for this user", "")
+    assert (general.left, general.origin, general.at_limit, general.word) == (
+        "50",
+        "Everybody",
+        "Allow and record",
+        "",
+    )
+    assert f"limitrule/add/?account={customer.account.pk}" in page.content.decode()
+    tokens.consume(customer.user, 30, key="more")
+    again = owners_client.get(site.page(customer.account)).context["limits"]
+    assert [row.word for row in again] == ["", "Nearly reached"]
+
+
+def test_limits_are_for_those_who_may_view_them(as_: Callable[[Any], Client]) -> None:
+    customer = site.customer()
+    text = as_(site.staff("view_tokenaccount")).get(site.page(customer.account)).content.decode()
+    assert "Limits are hidden." in text
+    seen = as_(site.staff("view_tokenaccount", "view_limitrule")).get(site.page(customer.account)).content.decode()
+    assert "999,850" in seen
+    assert "Add an override" not in seen

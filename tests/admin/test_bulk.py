@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import escape
 
 from django_token_pricing import jobs, tokens
 from django_token_pricing.choices import JobStatus
@@ -295,3 +297,95 @@ def test_a_worker_asks_again_whether_the_person_may_see_the_accounts(as_: Login,
     job.refresh_from_db()
     assert job.status == JobStatus.FAILED
     assert "may not see" in job.problem
+
+
+# Stopping at errors, progress, undo
+
+
+def test_who_confirms_says_at_how_many_errors_it_stops(owners_client: Client) -> None:
+    job = asked(owners_client, "grant", chosen(accounts(2)))
+    assert 'name="most_errors" value="5"' in owners_client.get(job_url(job)).content.decode()
+    refused = owners_client.post(job_url(job, "confirm"), {"reason": "Goodwill", "most_errors": "101"})
+    assert "errorlist" in refused.content.decode()
+    owners_client.post(job_url(job, "confirm"), {"reason": "Goodwill", "most_errors": "7"})
+    assert Job.objects.get().most_errors == 7
+    Job.objects.update(status=JobStatus.RUNNING, started_at=timezone.now())
+    assert "stops above 7%" in owners_client.get(job_url(job)).content.decode()
+
+
+def test_the_progress_says_what_the_page_says_in_few_queries(
+    owners_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    job = asked(owners_client, "grant", chosen(accounts(3)))
+    jobs.confirm(job, reason="Goodwill", actor=None)
+    with django_assert_max_num_queries(4):  # session, user, job, and how many others run
+        answer = owners_client.get(job_url(job, "progress"))
+    assert "no-store" in answer["Cache-Control"]
+    found = answer.json()
+    page = owners_client.get(job_url(job)).content.decode()
+    assert (found["is_live"], found["decided"], found["total"]) == (True, 0, 3)
+    assert f'data-progress="{job_url(job, "progress")}"' in page
+    assert found["texts"]["counted"] in page
+    assert escape(found["shape"]) in page
+    jobs.work(job.pk)
+    found = owners_client.get(job_url(job, "progress")).json()
+    assert (found["is_live"], found["decided"], found["tenth"]) == (False, 3, 10)
+    assert found["bar"][0] == ["0.00%", "100.00%"]
+
+
+def test_a_job_that_waits_for_others_says_so(owners_client: Client, settings: Any) -> None:
+    settings.TOKEN_PRICING = {"JOB_PARALLEL": 1}
+    job = asked(owners_client, "grant", chosen(accounts(1)))
+    jobs.confirm(job, reason="Goodwill", actor=None)
+    Job.objects.create(kind="tokens.grant", status=JobStatus.RUNNING, worker=uuid4(), alive_at=timezone.now())
+    assert "Waits: 1 other runs." in owners_client.get(job_url(job)).content.decode()
+
+
+def test_a_grant_is_undone_from_its_page_by_a_job_that_is_previewed(owners_client: Client) -> None:
+    rows = accounts(3)
+    job = asked(owners_client, "grant", chosen(rows))
+    jobs.work(jobs.confirm(job, reason="Goodwill", actor=None).pk)
+    tokens.subtract(rows[0].user, 130, reason="Test", actor=None)
+    page = owners_client.get(job_url(job)).content.decode()
+    assert "Undo…" in page
+    assert "180 of 210 tokens" in page
+    response = owners_client.post(job_url(job, "undo"))
+    undo = Job.objects.get(undo_of=job)
+    assert response["Location"] == job_url(undo)
+    page = owners_client.get(job_url(undo)).content.decode()
+    assert f"Take back what job {job.pk} granted?" in page
+    assert "Partly used" in page
+    assert available(rows) == [40, 170, 170]
+    owners_client.post(job_url(undo, "confirm"), {"reason": "Wrong list"})
+    jobs.work(undo.pk)
+    assert available(rows) == [0, 100, 100]
+    page = owners_client.get(job_url(undo)).content.decode()
+    assert f'<a href="{job_url(job)}">Job {job.pk}</a>' in page
+    assert "Not taken back" in page
+    page = owners_client.get(job_url(job)).content.decode()
+    assert "It is taken back by" in page
+    assert job_url(undo) in page
+    assert "Undo…" not in page
+    again = owners_client.post(job_url(job, "undo"))
+    assert again["Location"] == job_url(undo)
+
+
+def test_undo_needs_the_right_to_change_lots(as_: Login, owners_client: Client) -> None:
+    job = asked(owners_client, "grant", chosen(accounts(1)))
+    jobs.work(jobs.confirm(job, reason="Goodwill", actor=None).pk)
+    client = as_(site.staff("view_job", "grant_tokens"))
+    page = client.get(job_url(job)).content.decode()
+    assert "Your role does not include taking it back" in page
+    assert client.post(job_url(job, "undo")).status_code == 403
+    client = as_(site.staff("view_job", "change_lots"))
+    assert client.post(job_url(job, "undo")).status_code == 302
+    assert Job.objects.filter(undo_of=job).count() == 1
+
+
+def test_what_cannot_be_undone_says_why(owners_client: Client) -> None:
+    job = asked(owners_client, "subtract", chosen(accounts(1)), amount="5")
+    jobs.work(jobs.confirm(job, reason="Correction", actor=None).pk)
+    assert "Grant it again, as new lots." in owners_client.get(job_url(job)).content.decode()
+    response = owners_client.post(job_url(job, "undo"), follow=True)
+    assert "Grant it again, as new lots." in response.content.decode()
+    assert Job.objects.count() == 1

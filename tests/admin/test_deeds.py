@@ -49,6 +49,7 @@ def given(**more: Any) -> dict[str, Any]:
         "priority": "100",
         "members": member.user.get_username() if member else "",
         "monthly_cap": "700",
+        "hours": "24",
         **more,
     }
 

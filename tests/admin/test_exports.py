@@ -29,6 +29,7 @@ from django_token_pricing.models import (
     Job,
     JobFile,
     LedgerEntry,
+    Purchase,
     TokenAccount,
     TokenAllocation,
     TokenPool,
@@ -40,7 +41,7 @@ from tests.admin import site
 
 pytestmark = pytest.mark.django_db
 
-MODELS: list[type[Any]] = [TokenAccount, TokenAllocation, LedgerEntry, TokenUsageLog, AuditEvent]
+MODELS: list[type[Any]] = [TokenAccount, TokenAllocation, LedgerEntry, TokenUsageLog, Purchase, AuditEvent]
 EACH = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.model_name)
 EXPORT = [f"export_{model._meta.model_name}" for model in MODELS]
 FORMATS = pytest.mark.parametrize("name", sheet_writers.FORMATS)

@@ -12,16 +12,26 @@ from django.test import Client
 from django.urls import reverse
 
 from django_token_pricing.models import (
+    Approval,
+    ApprovalRule,
     AuditEvent,
+    BoostPolicy,
     Job,
     LedgerEntry,
+    LimitRule,
+    Notification,
     PoolMember,
+    Purchase,
+    Renewal,
+    RenewalPolicy,
+    ScheduledRun,
     TokenAccount,
     TokenAllocation,
     TokenHold,
     TokenPackage,
     TokenPool,
     TokenUsageLog,
+    WarningRule,
 )
 from tests.admin import site
 
@@ -30,7 +40,7 @@ pytestmark = [
     pytest.mark.skipif(connection.vendor != "sqlite", reason="the same on every database; runs with SQLite"),
 ]
 
-VIEW, NOBODY = "view", ""
+VIEW, NOBODY, EVERYBODY = "view", "", "staff"
 # What each page needs beside the right to view the model; NOBODY is for pages that stock admin has and we close.
 STOCK = {"changelist": VIEW, "change": VIEW, "history": VIEW, "add": NOBODY, "delete": NOBODY}
 PAGES: dict[type[Any], dict[str, str]] = {
@@ -43,12 +53,14 @@ PAGES: dict[type[Any], dict[str, str]] = {
         "many_set": "set_balance",
         "many_expire": "expire_tokens",
         "export": "export_tokenaccount",
+        "boost": "boost_tokens",
     },
     TokenPool: {
         "add": "add_tokenpool",
         "add_members": "manage_members",
         "remove_members": "manage_members",
         "set_caps": "manage_members",
+        "boost": "boost_tokens",
     },
     PoolMember: {"change_cap": "manage_members", "remove": "manage_members"},
     TokenPackage: {
@@ -60,6 +72,14 @@ PAGES: dict[type[Any], dict[str, str]] = {
         "import": "import_tokenpackage",
         "process_import": "import_tokenpackage",
         "export": "export_tokenpackage",
+    },
+    Purchase: {"take_back": "take_back_purchase", "export": "export_purchase"},
+    BoostPolicy: {"add": "add_boostpolicy", "delete": "delete_boostpolicy"},
+    LimitRule: {
+        "add": "add_limitrule",
+        "suggest": "add_limitrule",
+        "retire": "change_limitrule",
+        "export": VIEW,
     },
     TokenAllocation: {
         "void": "change_lots",
@@ -78,15 +98,34 @@ PAGES: dict[type[Any], dict[str, str]] = {
         "pause": "grant_tokens",
         "resume": "grant_tokens",
         "cancel": "grant_tokens",
+        "undo": "change_lots",
+        "progress": VIEW,
         "errors": VIEW,
         "download": NOBODY,
     },
+    ScheduledRun: {"run": "run_tasks"},
+    # Who asked can withdraw, and nobody of these has.
+    Approval: {"approve": "decide_approval", "refuse": "decide_approval", "withdraw": NOBODY},
+    ApprovalRule: {"add": "add_approvalrule"},
+    RenewalPolicy: {"add": "add_renewalpolicy"},
+    Renewal: {"renew": "renew_subscriptions"},
+    # Everybody has an inbox, with what is one's own.
+    Notification: {"inbox": EVERYBODY},
+    WarningRule: {"add": "add_warningrule"},
     AuditEvent: {"export": "export_auditevent"},
 }
 # Who may view these may send their stock form only with the right to change them.
-WRITTEN = {TokenPool: "change_tokenpool", TokenPackage: "change_tokenpackage"}
+WRITTEN = {
+    TokenPool: "change_tokenpool",
+    TokenPackage: "change_tokenpackage",
+    BoostPolicy: "change_boostpolicy",
+    LimitRule: "change_limitrule",
+    ApprovalRule: "change_approvalrule",
+    RenewalPolicy: "change_renewalpolicy",
+    WarningRule: "change_warningrule",
+}
 # Addresses that take one method alone.
-POST_ONLY = {"process_import"}
+POST_ONLY = {"process_import", "renew"}
 PEOPLE = ["nobody", "viewer", "operator", "owner"]
 
 
@@ -125,6 +164,8 @@ def needed(model: type[Any], page: str, method: str) -> str:
 
 
 def is_let_in(user: Any, model: type[Any], codename: str) -> bool:
+    if codename == EVERYBODY:
+        return True
     sees = user.has_perm(f"django_token_pricing.view_{model._meta.model_name}")
     return bool(sees and codename and (codename == VIEW or user.has_perm(f"django_token_pricing.{codename}")))
 

@@ -120,6 +120,35 @@ def test_the_story_shows_each_kind_of_lot_hold_and_entry(told: dict[str, Any]) -
     assert told["kinds"] == ["consume", "expire", "grant", "refund", "rollover_in", "rollover_out", "subtract"]
 
 
+SHOPPING = """
+from django.test import Client
+from billing.models import Payment
+from customers.models import User
+from django_token_pricing import tokens
+from django_token_pricing.models import Purchase
+
+owner = User.objects.get(email="owner@example.com")
+client = Client(headers={"host": "localhost"})
+assert client.get("/shop/").status_code == 302
+client.force_login(owner)
+assert "Buy Top-up" in client.get("/shop/").content.decode()
+before = tokens.balance(owner).available
+page = client.post("/shop/", {"package": "top-up"}, follow=True).content.decode()
+assert f"You have {before + 300_000:,} tokens now." in page, page
+made = Purchase.objects.latest("pk")
+payment = Payment.objects.latest("pk")
+assert (made.payment_ref, made.amount * 100) == (f"payment:{payment.pk}", payment.total_cents)
+page = client.post("/shop/", {"package": "launch-2025"}, follow=True).content.decode()
+assert "not for sale any more" in page, page
+assert Purchase.objects.latest("pk") == made
+"""
+
+
+def test_the_shop_sells_a_package_for_a_payment(demo: Environment, told: dict[str, Any]) -> None:
+    answer = manage(demo, "shell", "--verbosity=0", "--command", SHOPPING)
+    assert answer.returncode == 0, answer.stderr
+
+
 @pytest.mark.skipif(os.name != "posix", reason="stops the demo by a signal")
 @pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_worker_ends_with_the_server(demo: Environment, stop: signal.Signals) -> None:

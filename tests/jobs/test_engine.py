@@ -18,7 +18,7 @@ from django.utils import timezone
 from django_token_pricing import jobs, tokens
 from django_token_pricing.choices import JobStatus
 from django_token_pricing.exceptions import JobChanged
-from django_token_pricing.jobs import engine
+from django_token_pricing.jobs import leases
 from django_token_pricing.models import AuditEvent, Job, JobFile, JobRow, LedgerEntry, TokenAccount
 from django_token_pricing.tokens.account_jobs import GrantToAccounts
 from tests import world
@@ -50,7 +50,7 @@ def fresh(job: Job) -> Job:
 
 def silent(job: Job) -> None:
     """As if nobody had heard of its worker for long."""
-    Job.objects.filter(pk=job.pk).update(alive_at=timezone.now() - engine.SILENCE - timedelta(seconds=1))
+    Job.objects.filter(pk=job.pk).update(alive_at=timezone.now() - leases.SILENCE - timedelta(seconds=1))
 
 
 @pytest.fixture

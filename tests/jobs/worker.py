@@ -11,17 +11,18 @@ def main(job: int, chunk: int) -> None:
 
     django.setup()
     from django_token_pricing import jobs
-    from django_token_pricing.tokens.account_jobs import GrantToAccounts
+    from django_token_pricing.models import Job
 
-    step = GrantToAccounts.step
+    kind: Any = type(jobs.handler_of(Job.objects.get(pk=job)))
+    step = kind.step
 
     def telling(self: Any, job: Any) -> bool:
         sys.stdout.write(f"{job.position}\n")
         sys.stdout.flush()
-        return step(self, job)
+        return bool(step(self, job))
 
-    GrantToAccounts.chunk_size = lambda self, job: chunk  # type: ignore[method-assign]
-    GrantToAccounts.step = telling  # type: ignore[method-assign]
+    kind.chunk_size = lambda self, job: chunk
+    kind.step = telling
     jobs.work(job)
 
 

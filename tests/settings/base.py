@@ -1,5 +1,6 @@
 """A host project to test in: its own user model (UUID key, e-mail login), stock admin, apps that load before ours."""
 
+from django_token_pricing.schedules import beat_schedule
 from tests import databases
 
 SECRET_KEY = "of the tests"
@@ -18,6 +19,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "import_export",
     "simple_history",
+    "django_celery_beat",
     "django_token_pricing",
 ]
 AUTH_USER_MODEL = "host.User"
@@ -56,9 +58,4 @@ TIME_ZONE = "Europe/Berlin"
 
 CELERY_BROKER_URL = "memory://"
 CELERY_RESULT_BACKEND = "cache+memory://"
-CELERY_BEAT_SCHEDULE = {
-    "expire": {"task": "django_token_pricing.tokens.expire", "schedule": 60},
-    "summaries": {"task": "django_token_pricing.tokens.refresh_summaries", "schedule": 300},
-    "jobs": {"task": "django_token_pricing.jobs.sweep", "schedule": 30},
-    "sync": {"task": "django_token_pricing.payments.sync", "schedule": 300},
-}
+CELERY_BEAT_SCHEDULE = beat_schedule()

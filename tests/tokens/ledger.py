@@ -84,6 +84,20 @@ QUERIES = {
         SELECT h.id FROM django_token_pricing_tokenhold h
         LEFT JOIN django_token_pricing_tokenusagelog u ON u.id = h.usage_id
         WHERE (h.status = 'settled') <> (u.id IS NOT NULL) OR u.amount <> h.settled_amount""",
+    "a counter of a limit is not the sum of the uses in its window": """
+        SELECT c.id FROM django_token_pricing_limitcounter c
+        WHERE c.tokens <> (SELECT COALESCE(SUM(u.amount), 0) FROM django_token_pricing_tokenusagelog u
+                WHERE (u.account_id = c.account_id OR u.member_of_id = c.account_id) AND u.is_charged
+                    AND u.used_at >= c.starts_at AND (u.used_at < c.ends_at OR c.ends_at IS NULL))
+            - (SELECT COALESCE(SUM(e.amount), 0) FROM django_token_pricing_ledgerentry e
+                JOIN django_token_pricing_tokenusagelog u ON u.id = e.usage_id
+                WHERE e.kind = 'refund' AND (u.account_id = c.account_id OR u.member_of_id = c.account_id)
+                    AND u.used_at >= c.starts_at AND (u.used_at < c.ends_at OR c.ends_at IS NULL))
+            OR c.requests <> (SELECT COUNT(*) FROM django_token_pricing_tokenusagelog u
+                WHERE (u.account_id = c.account_id OR u.member_of_id = c.account_id) AND u.is_charged
+                    AND u.used_at >= c.starts_at AND (u.used_at < c.ends_at OR c.ends_at IS NULL)
+                    AND (u.amount = 0 OR u.amount > (SELECT COALESCE(SUM(e.amount), 0)
+                        FROM django_token_pricing_ledgerentry e WHERE e.usage_id = u.id AND e.kind = 'refund')))""",
     "a carried over lot did not come out of its parent": """
         SELECT a.id FROM django_token_pricing_tokenallocation a
         LEFT JOIN django_token_pricing_ledgerentry e ON e.allocation_id = a.parent_id AND e.kind = 'rollover_out'

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta, timezone
+from math import ceil
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -136,6 +137,10 @@ class Model:
     def month(self, at: datetime) -> date:
         return at.astimezone(ZONE).date().replace(day=1)
 
+    def month_end(self, at: datetime) -> datetime:
+        following = (self.month(at) + timedelta(days=31)).replace(day=1)
+        return datetime.combine(following, time.min, tzinfo=ZONE).astimezone(timezone.utc)
+
     def cap_used(self, user: str, pool: str, at: datetime, but: Hold | None = None) -> int:
         held = sum(
             amount
@@ -253,15 +258,19 @@ class Model:
                 found.pool_left += free - share
         return found
 
-    def refuse(self, found: Found, amount: int) -> None:
+    def refuse(self, found: Found, amount: int, at: datetime) -> None:
         if not found.short:
             return
-        facts = {
+        facts: dict[str, Any] = {
             "requested": amount,
             "available": found.left + sum(part for _, part in found.own),
             "spendable": amount - found.short,
         }
         if found.pool_left >= found.short:
+            wait = None
+            if amount - facts["available"] <= (found.cap or 0):
+                wait = ceil((self.month_end(at) - at) / timedelta(seconds=1))
+            facts |= {"rule": None, "metric": "tokens", "window": "month", "retry_after": wait}
             raise Refused("PoolCapReached", limit=found.cap, used=found.used, **facts)
         raise Refused("InsufficientTokens", **facts)
 
@@ -286,7 +295,7 @@ class Model:
         if known := self.recall(key, facts):
             return known
         found, at = self.find(owner, amount, None)
-        self.refuse(found, amount)
+        self.refuse(found, amount, at)
         return self.remember(key, facts, self.use(key, owner, amount, found, at))
 
     def hold(self, owner: str, amount: int, key: str, ttl: timedelta) -> Answer:
@@ -294,7 +303,7 @@ class Model:
         if known := self.recall(key, facts):
             return known
         found, at = self.find(owner, amount, None)
-        self.refuse(found, amount)
+        self.refuse(found, amount, at)
         self.holds[key] = Hold(owner, amount, at + ttl, found.own + found.pooled)
         self.last[owner] = at
         if found.pooled:
@@ -317,7 +326,7 @@ class Model:
         if hold.status == "released":
             raise Refused("HoldExpired")
         found, at = self.find(hold.owner, amount, hold)
-        self.refuse(found, amount)
+        self.refuse(found, amount, at)
         if hold.reserves(at):
             for lot, _ in hold.parts:
                 self.last[lot.owner] = at

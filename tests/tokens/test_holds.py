@@ -324,7 +324,8 @@ def test_a_hold_on_the_pool_counts_against_the_cap_until_it_ends(user: Any, cloc
     tokens.hold(user, 40, key="k", ttl=60)
     with pytest.raises(tokens.PoolCapReached) as refusal:
         tokens.consume(user, 11, key="a")
-    assert refusal.value.facts == {"requested": 11, "available": 0, "spendable": 10, "limit": 50, "used": 40}
+    facts = {"requested": 11, "available": 0, "spendable": 10, "limit": 50, "used": 40}
+    assert facts.items() <= refusal.value.facts.items()
     assert tokens.balance(user).spendable == 10
     tokens.settle("k", 5)
     assert tokens.balance(user).spendable == 45
@@ -340,7 +341,8 @@ def test_the_excess_over_a_hold_on_the_pool_is_within_the_cap_or_refused(user: A
     tokens.hold(user, 40, key="k")
     with pytest.raises(tokens.PoolCapReached) as refusal:
         tokens.settle("k", 51)
-    assert refusal.value.facts == {"requested": 51, "available": 0, "spendable": 50, "limit": 50, "used": 40}
+    facts = {"requested": 51, "available": 0, "spendable": 50, "limit": 50, "used": 40}
+    assert facts.items() <= refusal.value.facts.items()
     assert tokens.settle("k", 50).amount == 50
 
 

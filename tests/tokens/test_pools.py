@@ -109,7 +109,19 @@ def test_a_cap_refuses_what_goes_beyond_and_names_itself(user: Any) -> None:
         tokens.consume(user, 21, key="b")
     assert isinstance(refusal.value, tokens.InsufficientTokens)
     assert refusal.value.code == "pool_cap_reached"
-    assert refusal.value.facts == {"requested": 21, "available": 0, "spendable": 20, "limit": 50, "used": 30}
+    facts = dict(refusal.value.facts)
+    # Until the month ends.
+    assert 0 < facts.pop("retry_after") <= 31 * 86_400 + 3_600
+    assert facts == {
+        "requested": 21,
+        "available": 0,
+        "spendable": 20,
+        "limit": 50,
+        "used": 30,
+        "rule": None,
+        "metric": "tokens",
+        "window": "month",
+    }
     assert tokens.consume(user, 20, key="b").amount == 20
 
 

@@ -27,6 +27,8 @@ BREAKAGES = [
     "UPDATE django_token_pricing_tokenholdlot SET amount = 1000000",
     "UPDATE django_token_pricing_pooldraw SET drawn = drawn + 1",
     "UPDATE django_token_pricing_tokenusagelog SET {key} = 'other' WHERE amount = 15",
+    "UPDATE django_token_pricing_limitcounter SET tokens = tokens + 1 WHERE ends_at IS NULL",
+    "UPDATE django_token_pricing_limitcounter SET requests = requests + 1 WHERE ends_at IS NOT NULL",
 ]
 
 
@@ -41,6 +43,8 @@ def ledger() -> Any:
     pool = new_pool(user, cap=100)
     tokens.grant(user, 10, source="plan")
     tokens.grant(pool, 50, source="plan")
+    for window in ("day", "total"):
+        tokens.set_limit(scope="pool", pool=pool, window=window, limit=90, reason="fair use", actor=None)
     tokens.consume(user, 15, key="message:1")
     tokens.refund("message:1", 2, key="refund:1", reason="half an answer")
     tokens.grant(user, 30, source="manual")

@@ -268,8 +268,18 @@ def may_download(site: AdminSite, request: HttpRequest, job: Job) -> bool:
     user = request.user
     if job.actor_id is None or (job.actor_id != user.pk and not getattr(user, "is_superuser", False)):
         return False
+    if writes_file(job):
+        return bool(user.has_perm(jobs.handler_of(job).permission))  # type: ignore[union-attr, unused-ignore]
     model_admin = site._registry.get(jobs.handler_of(job).model) if is_export(job) else None  # type: ignore[attr-defined]
     return isinstance(model_admin, ExportMixin) and model_admin.has_export_permission(request)
+
+
+def writes_file(job: Job) -> bool:
+    """Whether the job's file is a result for whoever may ask for such a job."""
+    try:
+        return jobs.handler_of(job).writes_file
+    except KeyError:
+        return False
 
 
 def is_export(job: Job) -> bool:
@@ -286,7 +296,9 @@ def download(site: AdminSite, request: HttpRequest, job: Job) -> HttpResponseBas
     size = jobs.FileReader(job).size
     if not size or job.status != JobStatus.DONE:
         raise Http404
-    response = StreamingHttpResponse(jobs.pieces(job), content_type=FORMATS[job.params["format"]].content_type)
+    response = StreamingHttpResponse(
+        jobs.pieces(job), content_type=FORMATS[job.params.get("format", "csv")].content_type
+    )
     response["Content-Length"] = str(size)
     response["Content-Disposition"] = content_disposition_header(True, job.file_name)
     return response

@@ -104,7 +104,7 @@ class HistoryMixin(AnyModelAdmin):
         # As the stock views do: links in templates stay on this site.
         request.current_app = self.admin_site.name
         parts = self._parts(request)
-        page = self._page(row, parts, request.GET.get("p"))
+        page = self._versions_page(row, parts, request.GET.get("p"))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -150,7 +150,7 @@ class HistoryMixin(AnyModelAdmin):
             ),
         ]
 
-    def _page(self, row: Any, parts: Sequence[Part], wanted: str | None) -> Page[Any]:
+    def _versions_page(self, row: Any, parts: Sequence[Part], wanted: str | None) -> Page[Any]:
         """(moment, key, part) of the versions of one page; of one moment those of the row itself first."""
         first, *others = (
             part.of(row)

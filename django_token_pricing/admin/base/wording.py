@@ -109,5 +109,12 @@ def clock(value: datetime, as_of: datetime) -> str:
     return moment(value)
 
 
+def exact_clock(value: datetime) -> str:
+    """The time with its seconds, and the day of what was not today."""
+    if timezone.localdate(value) == timezone.localdate():
+        return formats.date_format(timezone.localtime(value), pgettext("date format", "H:i:s"))
+    return exact_moment(value)
+
+
 def month(value: date) -> str:
     return formats.date_format(value, pgettext("date format", "F Y"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import (
     HttpRequest,
@@ -16,6 +17,7 @@ from django.http import (
     HttpResponseBase,
     HttpResponseNotAllowed,
     HttpResponseRedirect,
+    JsonResponse,
     StreamingHttpResponse,
 )
 from django.urls import URLPattern, path
@@ -33,7 +35,10 @@ from django_token_pricing.admin.jobs.panels import panel_of
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.exceptions import InvalidInput, TokenPricingError
 from django_token_pricing.lib.sheets import formula_safe
-from django_token_pricing.models import Job
+from django_token_pricing.models import Job, ScheduledRun
+
+# The undo of so many rows is previewed at once, of more of them by a worker.
+AT_ONCE = 1_000
 
 
 def may_run(request: HttpRequest, job: Job) -> bool:
@@ -44,9 +49,18 @@ def may_run(request: HttpRequest, job: Job) -> bool:
         return False
 
 
+def may_undo(request: HttpRequest, job: Job) -> bool:
+    """Whether this person may do what takes the job back."""
+    try:
+        kind = jobs.handler_of(job).undo_kind
+    except KeyError:
+        return False
+    return may_run(request, Job(kind=kind or job.kind))
+
+
 @admin.register(Job)
 class JobAdmin(ReadOnlyAdmin):
-    section = [(Job, _("Jobs"))]
+    section = [(Job, _("Jobs")), (ScheduledRun, _("Schedules"))]
     section_name = _("Operations")
     list_display = ["title", "state", "progress", "errors", "who", "asked"]
     list_filter = ["status"]
@@ -67,6 +81,8 @@ class JobAdmin(ReadOnlyAdmin):
             "pause": self.pause_view,
             "resume": self.resume_view,
             "cancel": self.cancel_view,
+            "undo": self.undo_view,
+            "progress": self.progress_view,
             "errors": self.errors_view,
             "download": self.download_view,
         }
@@ -105,14 +121,17 @@ class JobAdmin(ReadOnlyAdmin):
         return found if isinstance(found, HttpResponse) else self._page(request, found).response()
 
     def _found(self, request: HttpRequest, object_id: str) -> Job | HttpResponse:
-        row = super(ReadOnlyAdmin, self).get_object(request, unquote(object_id))
-        if not isinstance(row, Job):
+        try:
+            row = Job.objects.select_related("event").filter(pk=Job._meta.pk.to_python(unquote(object_id))).first()
+        except ValidationError:
+            row = None
+        if row is None:
             if not self.has_view_permission(request):
                 raise PermissionDenied
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return, attr-defined]
         if not self.has_view_permission(request, row):
             raise PermissionDenied
-        return Job.objects.select_related("event").get(pk=row.pk)
+        return row
 
     def _page(self, request: HttpRequest, job: Job) -> JobPage:
         return JobPage(self, request, job, may_run=may_run(request, job))
@@ -126,7 +145,8 @@ class JobAdmin(ReadOnlyAdmin):
             if not form.is_valid():
                 return page.response(form)
             try:
-                jobs.confirm(job, reason=form.cleaned_data["reason"], actor=request.user)
+                given = form.cleaned_data
+                jobs.confirm(job, reason=given["reason"], actor=request.user, most_errors=given.get("most_errors"))
             except InvalidInput as error:
                 form.add_error(None, error.message)
                 return page.response(form)
@@ -151,6 +171,34 @@ class JobAdmin(ReadOnlyAdmin):
             messages.warning(request, told % {"count": number(left.done)})
 
         return self._do(request, object_id, cancel)
+
+    def undo_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks for the job that takes this one back, whose page shows what would happen."""
+        job = self._found(request, object_id)
+        if isinstance(job, HttpResponse):
+            return job
+        if not may_undo(request, job):
+            raise PermissionDenied
+        shown = job
+        if request.method == "POST":
+            undoing = jobs.undoing_of(job)
+            try:
+                if undoing is None or not jobs.is_final(undoing):
+                    now = job.done <= AT_ONCE
+                    undoing = jobs.undo(job, reason="", actor=request.user, key=uuid4(), now=now)
+                shown = undoing
+            except TokenPricingError as error:
+                messages.error(request, error.message)
+        return HttpResponseRedirect(object_url(self.admin_site, Job, shown.pk))
+
+    def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The figures of the page that change, for the script that polls."""
+        job = self._found(request, object_id)
+        if isinstance(job, HttpResponse):
+            return job
+        response = JsonResponse(self._page(request, job).figures())
+        response["Cache-Control"] = "no-store"
+        return response
 
     def _do(self, request: HttpRequest, object_id: str, deed: Callable[[Job], Any]) -> HttpResponse:
         """One deed for who may, by POST; then the job's page shows what became of it."""

@@ -22,6 +22,8 @@ class Panel:
     # Between the notes and the errors of the preview, and above the errors of the course.
     preview_template: ClassVar[str] = ""
     course_template: ClassVar[str] = ""
+    # Whether the template of the course says all there is to say when all is done.
+    has_own_end: ClassVar[bool] = False
 
     def __init__(self, site: AdminSite, request: HttpRequest, job: Job) -> None:
         self.site = site
@@ -71,6 +73,13 @@ class Panel:
 
     def counted(self, count: int) -> str:
         words = ngettext("%(count)s row", "%(count)s rows", count)
+        return words % {"count": number(count)}
+
+    def errors_heading(self) -> str:
+        return _("Errors")
+
+    def errors_lead(self, count: int) -> str:
+        words = ngettext("%(count)s row, which is left as it was", "%(count)s rows, which are left as they were", count)
         return words % {"count": number(count)}
 
     def row_heading(self) -> str:

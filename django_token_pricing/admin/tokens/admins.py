@@ -19,6 +19,7 @@ from django_token_pricing.admin.base.mixins import ReadOnlyAdmin
 from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.admin.tokens.account_list import AccountList
+from django_token_pricing.admin.tokens.boosts import Boost
 from django_token_pricing.admin.tokens.bulk import BulkMixin
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.deeds import Grant, SetBalance, Subtract
@@ -41,7 +42,7 @@ from django_token_pricing.tokens.balances import own_balances
 
 @admin.register(TokenAccount)
 class TokenAccountAdmin(BulkMixin, ExportMixin, DeedsMixin, BalanceColumns, TokensAdmin):
-    deeds = [SetBalance, Subtract, Grant]
+    deeds = [Boost, SetBalance, Subtract, Grant]
     export = BalancesExport
     changelist = AccountList
     change_list_template = "django_token_pricing/admin/tokens/account_list.html"

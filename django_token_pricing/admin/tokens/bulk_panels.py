@@ -150,7 +150,7 @@ class GrantPanel(AccountsPanel):
         return _("Grant tokens")
 
     def undoing(self) -> str:
-        return _("Lots can be voided one by one, or subtracted from the same accounts, as far as they are not used.")
+        return _("As far as they are not used they can be taken back: by Undo on the page of the job.")
 
     def amounts(self) -> Iterable[Card]:
         yield Card(_("Each gets"), number(self.terms["amount"]), note=_("added to what it has"))
@@ -213,7 +213,7 @@ class SetPanel(AccountsPanel):
         return _("Set balance")
 
     def undoing(self) -> str:
-        return _("What each account had before is in its statement.")
+        return _("What is granted can be taken back: by Undo on the page of the job. What is subtracted stays so.")
 
     def amounts(self) -> Iterable[Card]:
         found = self.found

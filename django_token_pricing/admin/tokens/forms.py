@@ -19,8 +19,10 @@ from django_token_pricing.models import DEFAULT_PRIORITY, TokenPackage, TokenPac
 
 MOST = 2**63 - 1
 MOST_LOGINS = 10_000
-# A lot that a person grants is none of a plan's period, and carrying over has a deed of its own.
-SOURCES = [(source.value, source.label) for source in Source if source not in (Source.PLAN, Source.ROLLOVER)]
+# A lot that a person grants is none of a plan's period, and carrying over and boosts have deeds of their own.
+SOURCES = [
+    (source.value, source.label) for source in Source if source not in (Source.PLAN, Source.ROLLOVER, Source.EMERGENCY)
+]
 
 
 class DayInput(forms.DateInput):
@@ -30,6 +32,15 @@ class DayInput(forms.DateInput):
 
     def __init__(self) -> None:
         super().__init__(format="%Y-%m-%d")
+
+
+class MomentInput(forms.DateTimeInput):
+    """The browser's own calendar and clock."""
+
+    input_type = "datetime-local"
+
+    def __init__(self) -> None:
+        super().__init__(format="%Y-%m-%dT%H:%M:%S", attrs={"step": "1"})
 
 
 def reason_field() -> forms.CharField:

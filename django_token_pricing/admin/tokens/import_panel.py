@@ -225,7 +225,7 @@ class ImportPanel(Panel):
         return ngettext("Import %(count)s line", "Import %(count)s lines", new) % {"count": number(new)}
 
     def undoing(self) -> str:
-        return _("A lot that should not be there is voided on its page. The same file never grants twice.")
+        return _("It can be taken back, as far as it is not used. The same file never grants twice.")
 
     def results(self) -> Iterable[Card]:
         yield Card(_("Granted"), figure(self.job.result.get("granted", 0)), note=_("tokens"))

@@ -15,9 +15,12 @@ from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.lib.digests import digest
 from django_token_pricing.models import (
+    BoostPolicy,
     IdempotencyKey,
     LedgerEntry,
+    LimitRule,
     PoolMember,
+    Purchase,
     TokenAccount,
     TokenAllocation,
     TokenHold,
@@ -31,6 +34,9 @@ SECTION: list[tuple[type[Model], Any]] = [
     (TokenPool, _("Pools")),
     (PoolMember, _("Members")),
     (TokenPackage, _("Packages")),
+    (Purchase, _("Purchases")),
+    (BoostPolicy, _("Boost policies")),
+    (LimitRule, _("Limits")),
     (TokenAllocation, _("Allocations")),
     (LedgerEntry, _("Entries")),
     (TokenUsageLog, _("Usage")),

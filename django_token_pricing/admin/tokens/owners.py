@@ -112,6 +112,14 @@ def find_users(term: str) -> list[Any]:
     return list(found)
 
 
+def logins(term: str, most: int) -> list[str]:
+    """Logins that begin like this, for a form that suggests them."""
+    login = login_field()
+    begins = Q(**{f"{login}__startswith": term}) | Q(**{f"{login}__startswith": term.lower()})
+    found = get_user_model()._base_manager.filter(begins).order_by(login)
+    return [str(name) for name in found.values_list(login, flat=True)[:most]]
+
+
 def users_of(logins: list[str]) -> dict[str, Any]:
     """Users by the login given; as it is, else in small letters. Who is not known is left out."""
     login = login_field()

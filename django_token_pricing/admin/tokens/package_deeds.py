@@ -26,6 +26,7 @@ from django_token_pricing.admin.base.wording import NOTHING, decimal, number
 from django_token_pricing.admin.tokens.deed_pages import Deed
 from django_token_pricing.admin.tokens.forms import ReasonForm
 from django_token_pricing.audit import versions
+from django_token_pricing.exceptions import InvalidInput, TokenPricingError
 from django_token_pricing.models import TokenPackage
 
 # So many fit an address, and nobody chooses more by hand.
@@ -92,9 +93,13 @@ class ChosenPackages(ABC):
         chosen = TokenPackage.objects.filter(pk__in=_keys(given.get("rows", ""))).order_by("place", "code")
         form = ReasonForm(self.request.POST) if self.request.method == "POST" else ReasonForm(initial=_initial(chosen))
         if form.is_bound and form.is_valid():
-            with transaction.atomic(using=router.db_for_write(TokenPackage)):
-                packages = list(chosen.select_for_update())
-                told = self.do(packages, form.cleaned_data["reason"]) if packages else ""
+            told = ""
+            try:
+                with transaction.atomic(using=router.db_for_write(TokenPackage)):
+                    packages = list(chosen.select_for_update())
+                    told = self.do(packages, form.cleaned_data["reason"]) if packages else ""
+            except TokenPricingError as error:
+                form.add_error(None, error.message)
             if told:
                 messages.success(self.request, told)
                 return HttpResponseRedirect(list_url(self.site, TokenPackage))
@@ -216,7 +221,13 @@ class DeleteChosen(ChosenPackages):
 
 
 def _delete(package: TokenPackage, *, actor: Any, reason: str) -> None:
-    """With its prices, each with a version that says who and why: what a cascade deletes is signed by nobody."""
+    """With its prices, each with a version that says who and why: what a cascade deletes is signed by nobody.
+
+    Raises InvalidInput for one that was bought.
+    """
+    if package.purchases.exists():
+        words = _("“%(name)s” was bought, and its purchases need it. Switch it off instead.")
+        raise InvalidInput(detail=words % {"name": package.name})
     for row in (*package.prices.all(), package):
         sign(row, actor=actor, reason=reason)
         row.delete()

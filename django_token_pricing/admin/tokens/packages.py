@@ -14,13 +14,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from django_token_pricing.admin.base.changelist import BigChangeList
 from django_token_pricing.admin.base.history import EditedMixin, Part
 from django_token_pricing.admin.base.importing import FilesMixin
-from django_token_pricing.admin.base.mixins import Link
+from django_token_pricing.admin.base.markup import link
+from django_token_pricing.admin.base.mixins import Link, list_url, may_view
+from django_token_pricing.admin.base.paginator import MOST_COUNTED
 from django_token_pricing.admin.base.wording import NOTHING, decimal, number
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.forms import PackageForm, PriceForm, PricesFormSet
@@ -35,7 +37,7 @@ from django_token_pricing.admin.tokens.package_deeds import (
 )
 from django_token_pricing.admin.tokens.package_files import ConfirmForm, PackageResource
 from django_token_pricing.lib.money import plain
-from django_token_pricing.models import TokenPackage, TokenPackagePrice
+from django_token_pricing.models import Purchase, TokenPackage, TokenPackagePrice
 
 if TYPE_CHECKING:
     # Django's classes take parameters in their stubs alone.
@@ -142,11 +144,24 @@ class TokenPackageAdmin(FilesMixin, EditedMixin, DeedsMixin, TokensAdmin):
         fieldsets: list[Any] = [
             (None, {"fields": ["name", "code", "description"]}),
             (_("What the customer gets"), {"fields": ["tokens", "validity_days", "priority"]}),
-            (_("Sale"), {"fields": ["per_user", "is_active", "place"]}),
+            (_("Sale"), {"fields": ["per_user", "is_active", "place", *self._shown_of(request, obj)]}),
         ]
         if self.has_add_permission(request) if obj is None else self.has_change_permission(request, obj):
             fieldsets.append((_("Why"), {"fields": ["reason"], "classes": ["tp-last"]}))
         return fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return self._shown_of(request, obj)
+
+    def _shown_of(self, request: HttpRequest, obj: Model | None) -> list[str]:
+        """What the form shows of a package that is there: how often it was bought."""
+        return ["sold"] if obj is not None and may_view(self.admin_site, request, Purchase) else []
+
+    def tools(self, request: HttpRequest, row: Any) -> list[Link]:
+        tools = super().tools(request, row)
+        if may_view(self.admin_site, request, Purchase):
+            tools.insert(0, Link(str(_("Purchases")), list_url(self.admin_site, Purchase, package=row.pk)))
+        return tools
 
     def part_facts(self, row: Any) -> dict[str, Any]:
         prices = TokenPackagePrice.objects.filter(package=row)
@@ -196,6 +211,15 @@ class TokenPackageAdmin(FilesMixin, EditedMixin, DeedsMixin, TokensAdmin):
         return self._chosen(DeleteChosen, queryset)
 
     # Columns
+
+    @admin.display(description=_("bought"))
+    def sold(self, row: Any) -> SafeString | str:
+        found = Purchase.objects.filter(package=row.pk).order_by().values("pk")[: MOST_COUNTED + 1].count()
+        words = ngettext("%(count)s time", "%(count)s times", found)
+        if found > MOST_COUNTED:
+            found, words = MOST_COUNTED, gettext("more than %(count)s times")
+        text = words % {"count": number(found)}
+        return link(list_url(self.admin_site, Purchase, package=row.pk), text) if found else text
 
     @admin.display(description=_("tokens"))
     def amount_text(self, row: Any) -> str:

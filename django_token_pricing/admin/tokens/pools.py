@@ -20,6 +20,7 @@ from django_token_pricing.admin.base.markup import link
 from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
 from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
+from django_token_pricing.admin.tokens.boosts import BoostPool
 from django_token_pricing.admin.tokens.deed_pages import DeedsMixin
 from django_token_pricing.admin.tokens.forms import PoolForm
 from django_token_pricing.admin.tokens.lists import BalanceColumns, TokensAdmin
@@ -42,7 +43,7 @@ def versions_of_members(pool: TokenPool) -> QuerySet[Any]:
 class TokenPoolAdmin(EditedMixin, DeedsMixin, BalanceColumns, TokensAdmin):
     """Name and state are changed in the stock form, with the reason; members by deeds."""
 
-    deeds = [SetCaps, RemoveMembers, AddMembers]
+    deeds = [BoostPool, SetCaps, RemoveMembers, AddMembers]
     deeds_name = "pools"
     history_parts = [
         Part(PoolMember, versions_of_members, lambda version: audit.label(version.user), hidden=("user",)),

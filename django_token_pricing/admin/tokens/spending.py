@@ -22,6 +22,8 @@ from django_token_pricing.models import LedgerEntry, TokenAccount, TokenUsageLog
 
 DAYS = 30
 LEAST_DAYS = 7
+# Uses that are summed while somebody waits for the page; of an account with more, the latest whole days.
+MOST_USES = 100_000
 # Colours of features by name. The sixth, a red, comes last; the fifth is for what is left over.
 SLOTS = (1, 2, 4, 3)
 LAST_SLOT = 6
@@ -30,10 +32,15 @@ REST_SLOT = 5
 
 @dataclass(slots=True)
 class Spending:
-    """The last 30 days up to `today`, which is not over, and the sum of the 30 days before."""
+    """The last 30 days up to `today`, which is not over, and the sum of the 30 days before.
+
+    Of an account with very many uses only the days from `since` on; `is_cut` says that not even today is whole.
+    """
 
     today: date
     opened: date
+    since: date | None = None
+    is_cut: bool = False
     by_feature: dict[str, list[int]] = field(default_factory=dict)
     before: int = 0
     uses: int = 0
@@ -61,13 +68,18 @@ class Spending:
 
     @property
     def pace(self) -> float | None:
-        """Tokens a day, the mean of 7 to 29 full days; None when there are fewer."""
+        """Tokens a day, the mean of 7 to 29 full days; None when there are fewer. With very many uses one is enough."""
         days = self.full_days
-        return sum(self.totals[-1 - days : -1]) / days if days >= LEAST_DAYS else None
+        return sum(self.totals[-1 - days : -1]) / days if days >= (1 if self.since else LEAST_DAYS) else None
+
+    @property
+    def is_short(self) -> bool:
+        """Whether some of the 30 days are not summed."""
+        return self.since is not None and self.since > self.days[0]
 
 
 def recent(account: TokenAccount, as_of: datetime) -> Spending:
-    """One query, over the index of the account's uses; a pool's are found through its entries."""
+    """Two queries, over the index of the account's uses; a pool's are found through its entries."""
     zone = timezone.get_default_timezone()
     today = as_of.astimezone(zone).date()
     spending = Spending(today, account.created_at.astimezone(zone).date())
@@ -78,7 +90,7 @@ def recent(account: TokenAccount, as_of: datetime) -> Spending:
     def place_of(moment: str) -> Case:
         return Case(*(When(**{f"{moment}__lt": end}, then=Value(place)) for place, end in enumerate(bounds[1:])))
 
-    period = (bounds[0], bounds[-1] - timedelta(microseconds=1))
+    period = (_bounded(account, spending, bounds), bounds[-1] - timedelta(microseconds=1))
     rows: QuerySet[Any, tuple[int, str | None, int, Decimal | None, int]]
     if account.pool_id is None:
         rows = (
@@ -111,6 +123,25 @@ def recent(account: TokenAccount, as_of: datetime) -> Spending:
     return spending
 
 
+def _bounded(account: TokenAccount, spending: Spending, bounds: list[datetime]) -> datetime:
+    """From when on there are no more uses than can be summed: from the first whole day, if there is one."""
+    rows: QuerySet[Any]
+    if account.pool_id is None:
+        name, rows = "used_at", TokenUsageLog.objects.filter(account=account)
+    else:
+        name, rows = "booked_at", LedgerEntry.objects.filter(account=account)
+    newest = rows.filter(**{f"{name}__gte": bounds[0], f"{name}__lt": bounds[-1]}).order_by(f"-{name}")
+    # The index alone answers this, however large the rows are.
+    last = newest.values_list(name, flat=True)[MOST_USES : MOST_USES + 1].first()
+    if last is None:
+        return bounds[0]
+    place = next((place for place, start in enumerate(bounds[:-1]) if start > last), None)
+    spending.is_cut = place is None
+    spending.since = spending.today if place is None else spending.today - timedelta(days=2 * DAYS - 1 - place)
+    spending.opened = max(spending.opened, spending.since)
+    return last + timedelta(microseconds=1) if place is None else bounds[place]
+
+
 def series(spending: Spending) -> list[charts.Series]:
     """At most five features, the largest first, and the rest as one."""
     ranked = sorted(spending.by_feature.items(), key=lambda item: (-sum(item[1]), item[0]))
@@ -141,6 +172,8 @@ class Chart:
     legend: list[charts.Series]
     names: list[str]
     rows: list[tuple[str, list[str], str]]
+    # What is left out of it.
+    note: str = ""
 
 
 def chart(spending: Spending) -> Chart | None:
@@ -151,7 +184,12 @@ def chart(spending: Spending) -> Chart | None:
     days, totals = spending.days, spending.totals
     labels = [short_day(day) for day in days]
     highest = max(range(DAYS), key=lambda place: totals[place])
-    description = _("%(total)s tokens in 30 days. The highest day is %(day)s with %(most)s. Today is not over.") % {
+    if spending.is_short:
+        words = _("%(total)s tokens since %(since)s. The highest day is %(day)s with %(most)s. Today is not over.")
+    else:
+        words = _("%(total)s tokens in 30 days. The highest day is %(day)s with %(most)s. Today is not over.")
+    description = words % {
+        "since": short_day(spending.since) if spending.since else "",
         "total": short(spending.total),
         "day": labels[highest],
         "most": short(totals[highest]),
@@ -169,4 +207,15 @@ def chart(spending: Spending) -> Chart | None:
         legend=found[::-1],
         names=[one.name for one in found],
         rows=rows,
+        note=_left_out(spending),
     )
+
+
+def _left_out(spending: Spending) -> str:
+    if not spending.is_short or spending.since is None:
+        return ""
+    if spending.is_cut:
+        words = _("This account is used so much that only its last %(count)s uses are summed here, all of today.")
+    else:
+        words = _("This account is used so much that only the days since %(day)s are summed here.")
+    return words % {"count": number(MOST_USES), "day": short_day(spending.since)}

@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import F, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -25,13 +26,24 @@ from django_token_pricing import conf, tokens
 from django_token_pricing.admin.base import charts
 from django_token_pricing.admin.base.mixins import Link, list_url, may_view, object_url
 from django_token_pricing.admin.base.parts import Card
-from django_token_pricing.admin.base.wording import NOTHING, change, day, figure, money, month, number, short
-from django_token_pricing.admin.tokens import lots, owners, spending, statement
+from django_token_pricing.admin.base.wording import (
+    NOTHING,
+    change,
+    day,
+    figure,
+    money,
+    month,
+    number,
+    short,
+    short_day,
+)
+from django_token_pricing.admin.tokens import limit_panel, lots, owners, spending, statement
 from django_token_pricing.choices import HoldStatus, SubscriptionStatus
 from django_token_pricing.lib.periods import month_of
 from django_token_pricing.models import (
     AuditEvent,
     LedgerEntry,
+    LimitRule,
     PoolDraw,
     PoolMember,
     SubscriptionMirror,
@@ -98,6 +110,7 @@ class AccountPage:
             "facts": list(self.facts()),
             "zone": timezone.get_current_timezone_name(),
             **self.spent_and_left(balance),
+            **self.limited(),
             **self.booked(),
             **self.members(),
         }
@@ -124,6 +137,17 @@ class AccountPage:
             "usage": spending.chart(used) if used else None,
             "usage_zone": timezone.get_default_timezone_name(),
             "usage_url": self.url(TokenUsageLog) if account.pool_id is None else "",
+        }
+
+    def limited(self) -> dict[str, Any]:
+        """The limits that count here, and a way to add one for this owner alone."""
+        site, may_view = self.model_admin.admin_site, self.may_view(LimitRule)
+        may_add = may_view and not self.account.is_closed and site._registry[LimitRule].has_add_permission(self.request)
+        route = "admin:django_token_pricing_limitrule_add"
+        return {
+            "limits": limit_panel.rows(self.account, self.as_of, site) if may_view else None,
+            "limits_url": self.url(LimitRule),
+            "limits_add_url": f"{reverse(route, current_app=site.name)}?account={self.account.pk}" if may_add else "",
         }
 
     def booked(self) -> dict[str, Any]:
@@ -288,9 +312,14 @@ def _used_card(used: spending.Spending) -> Card:
     if used.total:
         spark = charts.sparkline("tp-used", title=_("Tokens a day, 30 days"), values=used.totals)
     strong, note = "", _("no use in the 30 days before")
-    if used.before:
+    if used.since is not None:
+        note = _("more uses than are summed here for longer")
+    elif used.before:
         strong, note = change(used.total, used.before), _("vs the 30 days before")
-    return Card(_("Used in 30 days"), figure(used.total), strong, note, spark)
+    label = _("Used in 30 days")
+    if used.is_short and used.since is not None:
+        label = _("Used since %(day)s") % {"day": short_day(used.since)}
+    return Card(label, figure(used.total), strong, note, spark)
 
 
 def _lasting_card(
@@ -304,6 +333,8 @@ def _lasting_card(
     if outlook is None or not used.pace:
         if used.pace == 0:
             return Card(label, NOTHING, note=_("nothing was used lately"))
+        if used.since is not None:
+            return Card(label, NOTHING, note=_("no whole day of its uses is summed here"))
         least, days = spending.LEAST_DAYS, used.full_days
         words = ngettext(
             "the pace needs %(least)s full days of use; there is %(count)s",
@@ -326,6 +357,8 @@ def _lasting_card(
 
 def _cost_card(used: spending.Spending) -> Card:
     label = _("Cost of 30 days")
+    if used.is_short and used.since is not None:
+        label = _("Cost since %(day)s") % {"day": short_day(used.since)}
     if used.cost is None:
         return Card(label, NOTHING, note=_("no use names its cost"))
     uses = ngettext("of %(count)s use", "of %(count)s uses", used.uses) % {"count": number(used.uses)}

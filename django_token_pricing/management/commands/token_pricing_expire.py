@@ -8,6 +8,7 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from django_token_pricing import tokens
+from django_token_pricing.tasks.runs import recorded
 
 
 class Command(BaseCommand):
@@ -17,7 +18,10 @@ class Command(BaseCommand):
         parser.add_argument("--as-of", metavar="MOMENT", help="ISO 8601 with a zone; by default now.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        result = tokens.expire(as_of=_moment(options["as_of"]))
+        until = _moment(options["as_of"])
+        with recorded("django_token_pricing.tokens.expire") as run:
+            result = tokens.expire(as_of=until)
+            run.update(lots=result.lots, tokens=result.tokens, holds=result.holds)
         self.stdout.write(
             _("%(lots)s lots with %(tokens)s tokens were booked as expired, and %(holds)s holds were closed.")
             % {"lots": result.lots, "tokens": result.tokens, "holds": result.holds}

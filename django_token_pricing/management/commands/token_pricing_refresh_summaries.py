@@ -7,13 +7,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from django_token_pricing import tokens
+from django_token_pricing.tasks.runs import recorded
 
 
 class Command(BaseCommand):
     help = "Computes anew what lists of accounts sort and filter by; run it every few minutes."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        run = tokens.refresh_summaries()
+        with recorded("django_token_pricing.tokens.refresh_summaries") as result:
+            run = tokens.refresh_summaries()
+            result["accounts"] = run.accounts
         if run.finished_at is None:
             self.stdout.write(_("Another refresh is at work."))
             return

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from django_token_pricing import payments
 from django_token_pricing.exceptions import AdapterError
+from django_token_pricing.tasks.runs import recorded
 
 VERBS = {"subscriptions": payments.sync_subscriptions, "payments": payments.sync_payments}
 
@@ -25,8 +26,13 @@ class Command(BaseCommand):
         parser.add_argument("--only", choices=VERBS, help="Sync one of the two.")
 
     def handle(self, *args: Any, full: bool, only: str | None, **options: Any) -> None:
+        with recorded("django_token_pricing.payments.sync") as run:
+            self.sync([only] if only else list(VERBS), run, full=full)
+
+    def sync(self, names: list[str], run: dict[str, Any], *, full: bool) -> None:
         complaints = []
-        for name in [only] if only else VERBS:
+        run.update(events=0, problems=0)
+        for name in names:
             try:
                 result = VERBS[name](full=full)
             except AdapterError as error:  # the other adapter may still answer
@@ -36,6 +42,8 @@ class Command(BaseCommand):
                 "%(name)s: %(read)d read, %(new_events)d new, %(changed)d changed, %(gone)d gone, %(refused)d refused"
             )
             self.stdout.write(line % {"name": name, **asdict(result)})
+            run["events"] += result.new_events
+            run["problems"] += len(result.problems)
             for problem in result.problems:
                 self.stderr.write(str(problem))
             if result.problems:

@@ -7,13 +7,17 @@ from django.utils.translation import gettext as _
 
 from django_token_pricing import jobs
 from django_token_pricing.models import Job
+from django_token_pricing.tasks.runs import recorded
 
 
 class Command(BaseCommand):
     help = "Takes every job that waits for a worker as far as it goes, one after the other."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        for number in jobs.sweep():
+        with recorded("django_token_pricing.jobs.sweep") as result:
+            waiting = jobs.sweep()
+            result["jobs"] = len(waiting)
+        for number in waiting:
             jobs.work(number)
             job = Job.objects.get(pk=number)
             words = _("Job %(number)s: %(status)s, %(done)s of %(total)s rows done, %(failed)s with errors.")

@@ -1,0 +1,1 @@
+"""Limits: rules that people set, and exact counters that consume, hold and settle obey."""
