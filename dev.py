@@ -7,7 +7,8 @@ pyproject.toml or the interpreter has changed.
 
     python3 dev.py demo [ARGUMENTS]     install what the example project needs, then run it: manage.py demo ARGUMENTS
     python3 dev.py test [ARGUMENTS]     run pytest ARGUMENTS on SQLite, PostgreSQL and, where one runs, MariaDB;
-                                        TP_DATABASE=sqlite|postgres|mariadb runs it on that one alone
+                                        TP_DATABASE=sqlite|postgres|mariadb runs it on that one alone; without
+                                        ARGUMENTS the tests are spread over the cores
     python3 dev.py check                lint, import contracts, types, missing migrations, documentation
 """
 
@@ -30,6 +31,8 @@ OLDEST_REMOTE_PIP = (22, 3)
 CLOSING_LINE = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+|no tests ran) in ([\d.]+)s")
 # The tests that differ with the type of the user's key; the rest ran on the same database already.
 INTEGER_KEYS = ["--ds=tests.settings.intuser", "-m", "not slow and not concurrency"]
+# Tests that race share one worker, so that connections and cores suffice.
+SPREAD = ["-n", str(max(1, min(4, os.cpu_count() or 1))), "--dist", "loadgroup"]
 
 
 class Environment:
@@ -162,7 +165,7 @@ def test(arguments: list[str]) -> int:
             summary.append((title, f"not run. {reason}"))
             continue
         print(f"\n=== {title} ===", flush=True)
-        code, closing = pytest(environment, [*added, *arguments], TP_DATABASE=vendor)
+        code, closing = pytest(environment, [*added, *(arguments or SPREAD)], TP_DATABASE=vendor)
         failed = failed or code != 0
         summary.append((title, closing if code == 0 else f"FAILED ({closing})"))
     print()

@@ -48,6 +48,8 @@ def pytest_report_header() -> str:
     return f"database: {connection.vendor} ({database['HOST'] or 'local'}), {database['TEST']['NAME']}"
 
 
+# Before xdist looks at the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("concurrency"):
