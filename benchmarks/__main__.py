@@ -20,6 +20,7 @@ NAMES = (
     "warnings",
     "throttle",
     "replay",
+    "reports",
     "changelists",
 )
 

@@ -101,10 +101,10 @@ def fill(accounts: int, uses: int) -> None:
     with filling(USAGE):
         execute(
             f"""
-            INSERT INTO {USAGE} (account_id, amount, is_charged, used_at, booked_at, model, feature, input_tokens,
-                output_tokens, cost, metadata, tier, key)
+            INSERT INTO {USAGE} (account_id, amount, is_charged, used_at, booked_at, provider, model, feature,
+                input_tokens, output_tokens, cost, metadata, tier, key)
             SELECT CASE WHEN account %% 5 = 0 THEN account - 1 ELSE account END + {POOLS}, 1 + n %% 50, true, at, at,
-                'model ' || n %% 7, 'feature ' || n %% 11, 100, 20, 0.01, '{{}}', 'starter', 'use-' || n
+                '', 'model ' || n %% 7, 'feature ' || n %% 11, 100, 20, 0.01, '{{}}', 'starter', 'use-' || n
             FROM (
                 SELECT n, now() - (%s - n) * (interval '90 days' / %s) AS at,
                     CASE WHEN n %% 10 = 0 THEN 1 + n / 10 %% 1000 ELSE 1 + n * 7919 %% %s END account

@@ -45,9 +45,9 @@ STAGE = """
 """
 USES = f"""
     WITH uses AS (
-        INSERT INTO {USAGE} (account_id, amount, is_charged, used_at, booked_at, tier, key, model, feature,
+        INSERT INTO {USAGE} (account_id, amount, is_charged, used_at, booked_at, tier, key, provider, model, feature,
             input_tokens, output_tokens, metadata)
-        SELECT a.id, r.amount, false, r.used_at, now(), a.tier, r.key, r.model, '',
+        SELECT a.id, r.amount, false, r.used_at, now(), a.tier, r.key, '', r.model, '',
             r.input_tokens, r.output_tokens, '{{}}'
         FROM bare_rows r JOIN auth_user u ON u.username = r.username JOIN {ACCOUNT} a ON a.user_id = u.id
         RETURNING id, account_id, amount, key, booked_at)

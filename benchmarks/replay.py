@@ -43,10 +43,10 @@ def add_usage(number: int, accounts: int) -> TokenPool:
     with filling(USAGE):
         execute(
             f"""
-            INSERT INTO {USAGE} (account_id, member_of_id, amount, is_charged, used_at, booked_at, tier, key, model,
-                feature, metadata)
+            INSERT INTO {USAGE} (account_id, member_of_id, amount, is_charged, used_at, booked_at, tier, key, provider,
+                model, feature, metadata)
             SELECT a.pk, CASE WHEN a.place <= %s THEN %s END, 1 + n %% 50, true, at, at,
-                CASE WHEN a.place %% 3 = 0 THEN 'pro' ELSE '' END, '', 'm' || n %% 5, 'f' || n %% 3, '{{}}'
+                CASE WHEN a.place %% 3 = 0 THEN 'pro' ELSE '' END, '', '', 'm' || n %% 5, 'f' || n %% 3, '{{}}'
             FROM (SELECT n, 1 + n %% %s AS place, now() - random() * interval '30 days' AS at
                 FROM generate_series(1, %s) n) u
             JOIN (SELECT id AS pk, row_number() OVER (ORDER BY id) AS place

@@ -2,7 +2,8 @@
 
 The ledger's clock is moved with the year: each connection reads `clock_timestamp()` from a schema of ours, so what is
 booked is booked in that year. Each step says by `as_of` what is due. Then every subscription's periods are compared
-with what the calendar says, the lots with the periods, and the books with themselves.
+with what the calendar says, the lots with the periods, the warnings of expiry with what expired, and the books with
+themselves.
 """
 
 from __future__ import annotations
@@ -17,14 +18,24 @@ from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 from django.db import connection
+from django.utils import timezone as timezone_of_site
 
 from benchmarks.harness import ACCOUNT, Options, add_users, database, execute, options
-from django_token_pricing import jobs, tokens
+from django_token_pricing import jobs, notifications, tokens
 from django_token_pricing.automation import renewals
 from django_token_pricing.automation.renewals import runs
 from django_token_pricing.jobs import leases
 from django_token_pricing.lib.periods import Calendar
-from django_token_pricing.models import Job, RenewalLot, RenewalPeriod, RenewalPolicy, SubscriptionMirror
+from django_token_pricing.models import (
+    Job,
+    LedgerEntry,
+    Notification,
+    RenewalLot,
+    RenewalPeriod,
+    RenewalPolicy,
+    SubscriptionMirror,
+    WarningRule,
+)
 
 ZONES = ["Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe"]
 ZONES += ["Pacific/Auckland", "UTC"]
@@ -119,9 +130,19 @@ def spend(chance: random.Random, step: int, number: int) -> None:
             tokens.consume(row.user, chance.randint(1, free), key=f"{step}:{row.pk}")
 
 
+def add_warnings() -> None:
+    WarningRule.objects.create(kind="expired")
+    WarningRule.objects.create(kind="low_tokens", tokens=100)
+    # As if they had been there before the year began.
+    WarningRule.objects.update(created_at=FIRST)
+
+
 def expected(row: SubscriptionMirror, policy: RenewalPolicy, until: datetime) -> list[datetime]:
     calendar = Calendar(row.anchor_at, ZoneInfo(row.time_zone), policy.unit, policy.count, policy.anchor == "calendar")
-    return [period.starts_at for period in calendar.between(-1, calendar.number_of(until))]
+    periods = list(calendar.between(-1, calendar.number_of(until)))
+    # What is left of a month at its anchor may be over before the next step: then its tokens could not be used.
+    seen_at = FIRST + -(-(row.anchor_at - FIRST) // STEP) * STEP
+    return [period.starts_at for period in periods if period.number or period.ends_at > seen_at]
 
 
 def prove(until: datetime) -> None:
@@ -141,6 +162,13 @@ def prove(until: datetime) -> None:
     print(f"  lots of periods: {len(lots):,}; periods with two: {len(twice)}; carried lots: {carried():,}")
     differences = list(tokens.reconcile())
     print(f"  reconcile: {len(differences)} rows disagree {differences[:3]}")
+    # Once for an account and a day of the site's zone on which tokens of it ended; midnight belongs to the day before.
+    zone = timezone_of_site.get_default_timezone()
+    ends = LedgerEntry.objects.filter(kind="expire").values_list("account", "allocation__expires_at")
+    days = {(account, (at - timedelta(microseconds=1)).astimezone(zone).date()) for account, at in ends}
+    told = Counter(Notification.objects.values_list("kind", flat=True))
+    print(f"  warnings: {dict(told)}; accounts and days with an expiry: {len(days):,}")
+    assert told["expired"] == len(days), (told, len(days))
     assert not wrong
     assert not twice
     assert not differences
@@ -157,6 +185,7 @@ def run(given: Options) -> None:
         execute(SHADOW)
         number = 1_000 if given.quick else 10_000
         subscribe(number, chance)
+        add_warnings()
         started, moment, step = time.perf_counter(), FIRST, 0
         while moment < LAST:
             environment = set_clock(moment)
@@ -164,7 +193,12 @@ def run(given: Options) -> None:
             if step % 4 == 0:
                 spend(chance, step, number)
                 tokens.expire(as_of=moment)
+            if step % 14 == 0:
+                tokens.refresh_summaries()
+            if step % 4 == 2:
+                notifications.warn(as_of=moment)
             moment, step = moment + STEP, step + 1
+        notifications.warn(as_of=moment - STEP)
         execute("SELECT set_config('search_path', 'public', false)")
         print(
             f"  {step} steps, {Job.objects.filter(kind=runs.KIND).count()} runs, {sum(killed.values())} workers killed"

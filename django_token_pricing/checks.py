@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
-from typing import Any, get_type_hints
+from datetime import timedelta, timezone
+from typing import Any, get_origin, get_type_hints
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -16,6 +16,8 @@ from django.db import OperationalError, connections, router
 from django.utils.module_loading import import_string
 
 from django_token_pricing import conf, schedules
+from django_token_pricing.analytics.currencies import rate_of
+from django_token_pricing.lib.periods import zone_of
 from django_token_pricing.models import TokenAccount
 from django_token_pricing.tasks import beat
 
@@ -24,6 +26,8 @@ ADAPTERS = {
     "PAYMENT_ADAPTER": ["events", "current_refs"],
     "NOTIFICATION_ADAPTER": ["notify"],
 }
+# What a name that is no zone's is told by.
+_NO_ZONE = timezone(timedelta(0), "none")
 SCHEDULED = [schedule.task for schedule in schedules.SCHEDULES]
 
 
@@ -44,8 +48,8 @@ def _keys(given: dict[str, Any]) -> Iterator[CheckMessage]:
             near = difflib.get_close_matches(str(name), types, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"Known keys: {', '.join(sorted(types))}."
             yield Error(f"TOKEN_PRICING has no key {name!r}.", hint=hint, id="django_token_pricing.E001")
-        elif not isinstance(value, types[name]):
-            hint = f"It must be a {types[name].__name__}, and is a {type(value).__name__}."
+        elif not isinstance(value, kind := get_origin(types[name]) or types[name]):
+            hint = f"It must be a {kind.__name__}, and is a {type(value).__name__}."
             yield Error(f"TOKEN_PRICING[{name!r}] has the wrong type.", hint=hint, id="django_token_pricing.E002")
         elif name == "HOLD_TIMEOUT" and value <= timedelta(0):
             hint = "A hold must last some time: write timedelta(minutes=15), say."
@@ -65,6 +69,13 @@ def _keys(given: dict[str, Any]) -> Iterator[CheckMessage]:
         elif name == "LEDGER_PATH" and value not in ("auto", "portable"):
             hint = "It must be “auto” or “portable”."
             yield Error(f"TOKEN_PRICING[{name!r}] is {value!r}.", hint=hint, id="django_token_pricing.E002")
+        elif name == "REPORTING_ZONE" and value and zone_of(value, _NO_ZONE) is _NO_ZONE:
+            hint = "Write a name of the IANA database, such as “Europe/Berlin”, or nothing for TIME_ZONE."
+            yield Error(f"There is no zone {value!r} to report in.", hint=hint, id="django_token_pricing.E002")
+        elif name == "EXCHANGE_RATES" and (wrong := [one for one, rate in value.items() if rate_of(rate) is None]):
+            hint = "Write what one unit is worth in DEFAULT_CURRENCY as text: {“EUR”: “1.08”}."
+            told = ", ".join(map(repr, wrong))
+            yield Error(f"EXCHANGE_RATES has no rate above 0 for {told}.", hint=hint, id="django_token_pricing.E002")
 
 
 def _adapters(given: dict[str, Any]) -> Iterator[CheckMessage]:

@@ -247,6 +247,7 @@ class NotificationKind(TextChoices):
     EXPIRING = "expiring", _("Tokens expire soon")
     EXPIRED = "expired", _("Tokens have expired")
     LIMIT = "limit", _("A limit is reached")
+    ANOMALY = "anomaly", _("Usage or cost is odd")
 
 
 class DeliveryStatus(TextChoices):
@@ -264,3 +265,74 @@ class RunOutcome(TextChoices):
     RUNNING = "running", _("Running")
     DONE = "done", _("Done")
     FAILED = "failed", _("Failed")
+
+
+class FoldKind(TextChoices):
+    """The tables whose rows are rolled up."""
+
+    USAGE = "usage", _("Usage")
+    ENTRY = "entry", _("Ledger entries")
+
+
+class RevenueKind(TextChoices):
+    """What made revenue of money that was paid before."""
+
+    USE = "use", _("Used")
+    EXPIRE = "expire", _("Expired")
+    REFUND = "refund", _("Refunded")
+
+
+class ChartDimension(TextChoices):
+    MODEL = "model", _("Model")
+    FEATURE = "feature", _("Feature")
+    TIER = "tier", _("Tier")
+
+
+class PriceSource(TextChoices):
+    MANUAL = "manual", _("Entered")
+    GENAI_PRICES = "genai-prices", _("genai-prices")
+
+
+class ForecastScope(TextChoices):
+    SITE = "site", _("Site")
+    TIER = "tier", _("Tier")
+    MODEL = "model", _("Model")
+
+
+class ForecastMetric(TextChoices):
+    TOKENS = "tokens", _("Tokens")
+    COST = "cost", _("Cost")
+
+
+class AnomalyKind(TextChoices):
+    SEASONAL = "seasonal", _("Unlike its hours and days")
+    START = "start", _("Sudden start")
+    SILENCE = "silence", _("Silence")
+    COST_SPIKE = "cost_spike", _("Cost spike")
+    NEW_MODEL = "new_model", _("New model")
+    BURST = "burst", _("Burst of small requests")
+
+
+class AnomalyScope(TextChoices):
+    SITE = "site", _("The site")
+    TIER = "tier", _("Each tier")
+    MODEL = "model", _("Each model")
+    ACCOUNT = "account", _("Each account")
+
+
+class AnomalyState(TextChoices):
+    OPEN = "open", _("Open")
+    ACKNOWLEDGED = "acknowledged", _("Acknowledged")
+    RESOLVED = "resolved", _("Resolved")
+    MUTED = "muted", _("Muted")
+
+
+class UsedShare(TextChoices):
+    """How much of what an account had it used, in steps from nothing to all."""
+
+    TENTH = "tenth", _("Less than 10%")
+    HALF = "half", _("10 to 50%")
+    MOST = "most", _("50 to 90%")
+    ALL = "all", _("90% and more")
+    DRY = "dry", _("Ran dry")
+    NOTHING = "nothing", _("Had none")

@@ -26,6 +26,20 @@ class Settings:
         metadata={"help": "Dotted path of the class that tells users what was done to their tokens."},
     )
     DEFAULT_CURRENCY: str = field(default="USD", metadata={"help": "ISO 4217 code of costs that name no currency."})
+    REPORTING_ZONE: str = field(
+        default="",
+        metadata={
+            "help": "The zone of the hours, days and months of analytics; empty means TIME_ZONE. "
+            "A change needs `token_pricing_rollups rebuild`."
+        },
+    )
+    EXCHANGE_RATES: dict[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "help": "What one unit of another currency is worth in DEFAULT_CURRENCY, as text: {“EUR”: “1.08”}. "
+            "Revenue in currencies without a rate is shown beside the margin and not in it."
+        },
+    )
     HOLD_TIMEOUT: timedelta = field(
         default=timedelta(minutes=15), metadata={"help": "How long a hold lasts that names no ttl."}
     )

@@ -287,6 +287,55 @@ class AppendOnly(TokenPricingError):
     template = _("Rows of %(table)s are final. Book a refund or a counter entry instead.")
 
 
+class InvalidPeriod(InvalidInput):
+    """Facts: detail."""
+
+    code = "invalid_period"
+    template = _("These days cannot be shown: %(detail)s")
+
+
+class RollupsPruned(TokenPricingError):
+    """Facts: before."""
+
+    code = "rollups_pruned"
+    template = _("Usage before %(before)s was pruned, so roll-ups from before cannot be checked or made anew.")
+
+
+class RollupsElsewhere(TokenPricingError):
+    """The roll-ups were made in another zone, or from another database. Facts: detail."""
+
+    code = "rollups_elsewhere"
+    template = _("%(detail)s Run `token_pricing_rollups rebuild`.")
+
+
+class InvalidPrice(InvalidInput):
+    """Facts: name (of the field), detail."""
+
+    code = "invalid_price"
+    template = _("%(name)s of a model price: %(detail)s")
+
+
+class PriceTaken(InvalidInput):
+    """There is a price of the same model and provider from the same moment on. Facts: price (its number), model."""
+
+    code = "price_taken"
+    template = _("There is a price of “%(model)s” from that moment on already, number %(price)s. Change that one.")
+
+
+class InvalidResponse(InvalidInput):
+    """What a provider answered holds no usage that can be read. Facts: provider, detail."""
+
+    code = "invalid_response"
+    template = _("The usage of %(provider)s cannot be read: %(detail)s")
+
+
+class ExtraMissing(TokenPricingError):
+    """Something optional is not installed. Facts: extra."""
+
+    code = "extra_missing"
+    template = _("This needs more to be installed: pip install 'django-token-pricing[%(extra)s]'.")
+
+
 class AdapterError(TokenPricingError):
     """A host's adapter gave something that cannot be stored. Facts: adapter, ref, detail."""
 

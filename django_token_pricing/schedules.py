@@ -39,6 +39,30 @@ SCHEDULES = (
         _("Computes anew what lists of accounts sort and filter by."),
     ),
     Schedule(
+        "django_token_pricing.analytics.fold",
+        timedelta(minutes=1),
+        _("Bring analytics up to date"),
+        _("Adds new rows of usage and of the ledger to what dashboards read."),
+    ),
+    Schedule(
+        "django_token_pricing.analytics.advise",
+        timedelta(days=1),
+        _("Suggest allocations"),
+        _("Computes what the accounts of each tier would be content with, by what they used in the last whole months."),
+    ),
+    Schedule(
+        "django_token_pricing.analytics.find_anomalies",
+        timedelta(hours=1),
+        _("Find what is odd in usage and cost"),
+        _("Looks at the last hours with the anomaly rules, and tells the operators of new alerts."),
+    ),
+    Schedule(
+        "django_token_pricing.analytics.forecast",
+        timedelta(days=1),
+        _("Make the forecasts"),
+        _("Tokens and cost of the next days, with the error that the method had in the past."),
+    ),
+    Schedule(
         "django_token_pricing.payments.sync",
         timedelta(minutes=5),
         _("Read subscriptions and payments"),

@@ -24,13 +24,27 @@ def test_a_sound_host_hears_nothing() -> None:
     assert found() == {}
 
 
+def test_a_zone_and_rates_that_can_be_used_are_sound(settings: Any) -> None:
+    settings.TOKEN_PRICING = {"REPORTING_ZONE": "Asia/Kolkata", "EXCHANGE_RATES": {"EUR": "1.08"}}
+    assert found() == {}
+
+
 def test_an_unknown_key_is_named_with_the_nearest_known_one(settings: Any) -> None:
     settings.TOKEN_PRICING = {"HOLD_TIMOUT": timedelta(minutes=1)}
     assert "HOLD_TIMEOUT" in found()["E001"]
 
 
 @pytest.mark.parametrize(
-    "given", [{"HOLD_TIMEOUT": 900}, {"HOLD_TIMEOUT": timedelta(0)}, {"LEDGER_PATH": "fast"}, "auto"]
+    "given",
+    [
+        {"HOLD_TIMEOUT": 900},
+        {"HOLD_TIMEOUT": timedelta(0)},
+        {"LEDGER_PATH": "fast"},
+        {"REPORTING_ZONE": "Europe/Atlantis"},
+        {"EXCHANGE_RATES": {"EUR": "0"}},
+        {"EXCHANGE_RATES": ["EUR"]},
+        "auto",
+    ],
 )
 def test_a_value_of_the_wrong_kind_is_an_error(settings: Any, given: Any) -> None:
     settings.TOKEN_PRICING = given

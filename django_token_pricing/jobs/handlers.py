@@ -79,6 +79,10 @@ class Handler(ABC):
     def title(self, job: Job) -> str:
         """What the job does, in a few words."""
 
+    def permits(self, user: Any, job: Job) -> bool:
+        """Whether this person may have the file of the job, where it is a result."""
+        return bool(user.has_perm(self.permission))
+
     def check(self, params: dict[str, Any]) -> None:  # noqa: B027 - some take any
         """Raises TokenPricingError for terms with which such a job could do nothing."""
 

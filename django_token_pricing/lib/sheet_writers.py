@@ -38,27 +38,27 @@ _FORBIDDEN = "\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff"
 # What XML cannot hold, and what would be taken for such an escape when it is read.
 _TO_ESCAPE = re.compile(f"[{_FORBIDDEN}]|_(?=x[0-9A-Fa-f]{{4}}[_{_FORBIDDEN}])")
 
-_HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
-_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
-_RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-_KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+HEAD = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
+MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+RELATED = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 _SHEET = "xl/worksheets/sheet1.xml"
 _PARTS = {
-    "[Content_Types].xml": f'<Types xmlns="{_PACKAGE}/content-types">'
+    "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types">'
     '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-    f'<Override PartName="/xl/workbook.xml" ContentType="{_KIND}.sheet.main+xml"/>'
-    f'<Override PartName="/xl/styles.xml" ContentType="{_KIND}.styles+xml"/>'
-    f'<Override PartName="/{_SHEET}" ContentType="{_KIND}.worksheet+xml"/></Types>',
-    "_rels/.rels": f'<Relationships xmlns="{_PACKAGE}/relationships">'
-    f'<Relationship Id="rId1" Type="{_RELATED}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
-    "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_RELATED}">'
+    f'<Override PartName="/xl/workbook.xml" ContentType="{KIND}.sheet.main+xml"/>'
+    f'<Override PartName="/xl/styles.xml" ContentType="{KIND}.styles+xml"/>'
+    f'<Override PartName="/{_SHEET}" ContentType="{KIND}.worksheet+xml"/></Types>',
+    "_rels/.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
+    f'<Relationship Id="rId1" Type="{RELATED}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+    "xl/workbook.xml": f'<workbook xmlns="{MAIN}" xmlns:r="{RELATED}">'
     '<sheets><sheet name="Rows" sheetId="1" r:id="rId1"/></sheets></workbook>',
-    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_PACKAGE}/relationships">'
-    f'<Relationship Id="rId1" Type="{_RELATED}/worksheet" Target="worksheets/sheet1.xml"/>'
-    f'<Relationship Id="rId2" Type="{_RELATED}/styles" Target="styles.xml"/></Relationships>',
+    "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{PACKAGE}/relationships">'
+    f'<Relationship Id="rId1" Type="{RELATED}/worksheet" Target="worksheets/sheet1.xml"/>'
+    f'<Relationship Id="rId2" Type="{RELATED}/styles" Target="styles.xml"/></Relationships>',
     # Style 1 shows all digits of a whole number, 2 is bold, 3 is text: what people add to such a cell stays text.
-    "xl/styles.xml": f'<styleSheet xmlns="{_MAIN}">'
+    "xl/styles.xml": f'<styleSheet xmlns="{MAIN}">'
     '<fonts count="2"><font><sz val="11"/><name val="Calibri"/></font>'
     '<font><b/><sz val="11"/><name val="Calibri"/></font></fonts>'
     '<fills count="2"><fill><patternFill patternType="none"/></fill>'
@@ -184,25 +184,31 @@ class XlsxWriter(Writer):
 
     def __init__(self, columns: Sequence[str], stream: Stream) -> None:
         super().__init__(columns, stream)
-        self.outlet = _Outlet(stream)
-        self.letters = [_letters(place) for place in range(len(self.columns))]
+        self.outlet = Outlet(stream)
+        self.letters = [letters_of(place) for place in range(len(self.columns))]
         self.rows = self.size = 0
         self.archive = zipfile.ZipFile(self.outlet, "w", zipfile.ZIP_DEFLATED)
         for path, text in _PARTS.items():
             # Without the hour, so that the same rows are the same file.
-            self.archive.writestr(zipfile.ZipInfo(path), _HEAD + text, zipfile.ZIP_DEFLATED)
+            self.archive.writestr(zipfile.ZipInfo(path), HEAD + text, zipfile.ZIP_DEFLATED)
         self.sheet = self.archive.open(_SHEET, "w")
+        self._begin()
+
+    def _begin(self) -> None:
         self._send(
-            f'{_HEAD}<worksheet xmlns="{_MAIN}"><sheetViews><sheetView workbookViewId="0">'
+            f'{HEAD}<worksheet xmlns="{MAIN}"><sheetViews><sheetView workbookViewId="0">'
             '<pane ySplit="1" topLeftCell="A2" activePane="bottomLeft" state="frozen"/></sheetView></sheetViews>'
             f'<cols><col min="1" max="{len(self.columns)}" width="18" customWidth="1"/></cols><sheetData><row r="1">'
             + "".join(self._words(place, name, 2) for place, name in enumerate(self.columns))
             + "</row>"
         )
 
-    def close(self) -> None:
+    def _end(self) -> None:
         self._send("</sheetData></worksheet>")
         self.sheet.close()
+
+    def close(self) -> None:
+        self._end()
         self.archive.close()
 
     def abandon(self) -> None:
@@ -259,7 +265,7 @@ class XlsxWriter(Writer):
         self.sheet.write(content)
 
 
-class _Outlet:
+class Outlet:
     """The stream as zipfile sees it: it only goes on. One that was let go of swallows the rest."""
 
     def __init__(self, stream: Stream) -> None:
@@ -277,10 +283,10 @@ class _Outlet:
         """The same."""
 
 
-def _letters(place: int) -> str:
+def letters_of(place: int) -> str:
     """The name of a column, from 0: A to Z, AA, AB."""
     place, last = divmod(place, 26)
-    return (_letters(place - 1) if place else "") + chr(65 + last)
+    return (letters_of(place - 1) if place else "") + chr(65 + last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +301,6 @@ class Format:
 
 FORMATS = {
     "csv": Format("CSV", CsvWriter, "text/csv; charset=utf-8", "csv"),
-    "xlsx": Format("XLSX", XlsxWriter, f"{_KIND}.sheet", "xlsx"),
+    "xlsx": Format("XLSX", XlsxWriter, f"{KIND}.sheet", "xlsx"),
     "json": Format("JSON", JsonWriter, "application/json", "json"),
 }

@@ -34,7 +34,10 @@ FIELDS = (
     "input_tokens",
     "output_tokens",
     "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
     "amount",
+    "provider",
     "model",
     "feature",
     "cost",
@@ -42,7 +45,7 @@ FIELDS = (
     "owner",
 )
 # What may be mapped and yet be empty in a row.
-OPTIONAL = {"input_tokens", "output_tokens", "cached_tokens", "model", "feature", "cost"}
+OPTIONAL = set(FIELDS) - {"used_at", "amount", "key", "owner"}
 # An account stays locked for a chunk of charged uses, so these are small.
 CHARGED_CHUNK = 200
 RECORDED_CHUNK = 10_000
@@ -142,7 +145,10 @@ class UsageImport:
             "input_tokens": whole,
             "output_tokens": whole,
             "cached_tokens": whole,
+            "cache_write_tokens": whole,
+            "reasoning_tokens": whole,
             "amount": whole,
+            "provider": lib_cells.text,
             "model": lib_cells.text,
             "feature": lib_cells.text,
             "cost": decimal,

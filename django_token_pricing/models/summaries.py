@@ -92,6 +92,12 @@ class SummaryRefresh(models.Model):
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     accounts = models.PositiveBigIntegerField(_("accounts"), default=0)
     tiers = models.JSONField(_("tiers"), default=list, blank=True)
+    totals = models.JSONField(
+        _("totals"),
+        default=dict,
+        blank=True,
+        help_text=_("By tier: accounts, available, granted, and how many accounts and tokens expire in 7 days."),
+    )
 
     class Meta:
         verbose_name = _("refresh of summaries")

@@ -13,13 +13,14 @@ from django.db.models import F, Q, Value
 from django.db.models.lookups import Exact, GreaterThan, IsNull
 from django.utils.translation import gettext_lazy as _
 
-from django_token_pricing.choices import EntryKind, HoldStatus, Source, Verb
+from django_token_pricing.choices import EntryKind, FoldKind, HoldStatus, Source, Verb
 from django_token_pricing.models.accounts import TokenAccount
 from django_token_pricing.models.audit import AuditEvent
-from django_token_pricing.models.base import AppendOnlyModel, AppendOnlyQuerySet, TransactionId
+from django_token_pricing.models.base import FoldedModel, FoldedQuerySet, transaction_id
 
 DEFAULT_PRIORITY = 100
 KEY_LENGTH = 200
+TOKEN_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 class TokenAllocationQuerySet(models.QuerySet["TokenAllocation"]):
@@ -107,11 +108,20 @@ class UsageFacts(models.Model):
     """What a use was for. Fields that the caller did not give stay empty; they are never guessed."""
 
     used_at = models.DateTimeField(_("used"), null=True, blank=True)
+    provider = models.CharField(_("provider"), max_length=50, blank=True)
     model = models.CharField(_("model"), max_length=200, blank=True)
     feature = models.CharField(_("feature"), max_length=100, blank=True)
-    input_tokens = models.BigIntegerField(_("input tokens"), null=True, blank=True)
-    output_tokens = models.BigIntegerField(_("output tokens"), null=True, blank=True)
-    cached_tokens = models.BigIntegerField(_("cached tokens"), null=True, blank=True)
+    input_tokens = models.BigIntegerField(_("input tokens"), null=True, blank=True, help_text=_("All of the input."))
+    output_tokens = models.BigIntegerField(_("output tokens"), null=True, blank=True, help_text=_("All of the output."))
+    cached_tokens = models.BigIntegerField(
+        _("cached tokens"), null=True, blank=True, help_text=_("Of the input, what the provider had kept.")
+    )
+    cache_write_tokens = models.BigIntegerField(
+        _("tokens kept"), null=True, blank=True, help_text=_("Of the input, what the provider is to keep.")
+    )
+    reasoning_tokens = models.BigIntegerField(
+        _("reasoning tokens"), null=True, blank=True, help_text=_("Of the output, what nobody sees.")
+    )
     cost = models.DecimalField(_("cost"), max_digits=20, decimal_places=10, null=True, blank=True)
     metadata = models.JSONField(_("metadata"), default=dict, blank=True)
 
@@ -119,7 +129,7 @@ class UsageFacts(models.Model):
         abstract = True
 
 
-class TokenUsageLog(UsageFacts, AppendOnlyModel):
+class TokenUsageLog(UsageFacts, FoldedModel):
     """One metered use: what it was for, beside the entries that paid for it."""
 
     id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
@@ -157,11 +167,10 @@ class TokenUsageLog(UsageFacts, AppendOnlyModel):
     booked_at = models.DateTimeField(_("booked"))
     tier = models.CharField(_("tier"), max_length=64, blank=True)
     key = models.CharField(_("key"), max_length=KEY_LENGTH, blank=True)
-    xid = models.BigIntegerField(
-        null=True, db_default=TransactionId(), editable=False, verbose_name=_("inserting transaction")
-    )
+    xid = transaction_id()
 
-    objects = AppendOnlyQuerySet["TokenUsageLog"].as_manager()
+    fold_kind = FoldKind.USAGE
+    objects = FoldedQuerySet["TokenUsageLog"].as_manager()
 
     class Meta:
         verbose_name = _("usage")
@@ -179,7 +188,7 @@ class TokenUsageLog(UsageFacts, AppendOnlyModel):
         return f"{self.model or self.feature} · {self.amount}"
 
 
-class LedgerEntry(AppendOnlyModel):
+class LedgerEntry(FoldedModel):
     """One signed, final movement of one lot. All entries of one deed on an account share its `booked_at`."""
 
     id = models.BigAutoField(primary_key=True, verbose_name=_("number"))
@@ -222,7 +231,10 @@ class LedgerEntry(AppendOnlyModel):
         verbose_name=_("member who drew"),
     )
 
-    objects = AppendOnlyQuerySet["LedgerEntry"].as_manager()
+    xid = transaction_id()
+
+    fold_kind = FoldKind.ENTRY
+    objects = FoldedQuerySet["LedgerEntry"].as_manager()
 
     class Meta:
         verbose_name = _("ledger entry")

@@ -4,6 +4,7 @@ A scan (`warn`) finds who is to be warned and writes it down, once a period; `de
 the other: what was written down is sent sooner or later, and a scan waits for no mail server.
 """
 
+from django_token_pricing.notifications.anomalies import tell_anomalies
 from django_token_pricing.notifications.delivery import TellUsers
 from django_token_pricing.notifications.inbox import (
     Preference,
@@ -30,6 +31,7 @@ __all__ = [
     "preferences",
     "retry",
     "set_preference",
+    "tell_anomalies",
     "unread",
     "warn",
     "with_names",

@@ -101,7 +101,7 @@ def fire(due: Sequence[Due], at: datetime, using: str) -> Fired:
         told = [one for one in firing if one.tells_user or one.tells_admins]
         _count(Counter(one.rule.pk for one in told), at, using)
         rows = [*_for_users(told, at), *_for_operators(told, at, using)]
-        made = Notification.objects.using(using).bulk_create(_as_preferred(rows, using), batch_size=BATCH)
+        made = Notification.objects.using(using).bulk_create(as_preferred(rows, using), batch_size=BATCH)
         _announce(firing, made, using)
     return Fired(len(told), made)
 
@@ -190,7 +190,7 @@ def _row(
     )
 
 
-def _as_preferred(rows: Sequence[Notification], using: str) -> list[Notification]:
+def as_preferred(rows: Sequence[Notification], using: str) -> list[Notification]:
     """Each in the ways that its reader wants; who wants to hear nothing gets no row."""
     wanted = NotificationPreference.objects.using(using).filter(user__in={row.user_id for row in rows})
     preferred = {(one.user_id, one.kind): one for one in wanted}

@@ -14,6 +14,7 @@ from django.utils.translation import ngettext, pgettext
 
 from django_token_pricing.choices import LimitMetric, LimitWindow, NotificationKind, WarningKind
 from django_token_pricing.models import Notification, TokenAccount, WarningRule
+from django_token_pricing.notifications.anomalies import anomaly_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,9 @@ class Words:
 def words(notification: Notification) -> Words:
     """The notification in the active language. Loaded by `with_names` it asks nothing more."""
     facts = notification.facts
+    if notification.kind == NotificationKind.ANOMALY:
+        account = notification.account
+        return Words(*anomaly_words(facts, "" if account is None else name_of(account)))
     if "count" in facts:
         return _for_operators(notification.kind, facts, notification.account)
     match notification.kind:

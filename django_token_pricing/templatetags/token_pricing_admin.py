@@ -21,18 +21,21 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext
 
 from django_token_pricing import approvals, notifications
-from django_token_pricing.choices import AccountState, RenewalState
+from django_token_pricing.choices import AccountState, AnomalyState, RenewalState
 from django_token_pricing.models import (
     AccountSummary,
+    Anomaly,
     AuditEvent,
     BoostPolicy,
     Job,
     LedgerEntry,
     LimitRule,
+    ModelPrice,
     PoolMember,
     Purchase,
     Renewal,
     RenewalPolicy,
+    RollupState,
     ScheduledRun,
     SyncCursor,
     TokenAccount,
@@ -67,6 +70,24 @@ def badge(state: str, text: str, symbol: str = "") -> dict[str, str]:
 def key(css: str) -> SafeString:
     """The swatch of a category or lot, by the class that fills it in the chart."""
     return format_html('<svg class="tp-key" aria-hidden="true"><rect class="{}" width="10" height="10"/></svg>', css)
+
+
+@register.simple_tag
+def linekey(css: str) -> SafeString:
+    """The swatch of a kind of line, by its classes in the chart."""
+    return format_html(
+        '<svg class="tp-key line" aria-hidden="true"><path class="{}" d="M0 4L22 4"/></svg>',
+        css,
+    )
+
+
+@register.simple_tag
+def ramp() -> SafeString:
+    """The shades of a heat map, from nothing to the most."""
+    steps = format_html_join(
+        "", '<rect class="tp-h{}" x="{}" width="15" height="10"/>', ((step, step * 16) for step in range(6))
+    )
+    return format_html('<svg class="tp-key ramp" aria-hidden="true">{}</svg>', steps)
 
 
 @register.simple_tag(takes_context=True)
@@ -262,6 +283,23 @@ def _renewals_due() -> str:
     return _("next due %(when)s") % {"when": _when(due)} if due else _("none yet")
 
 
+def _rolled_up() -> str:
+    moment = RollupState.objects.filter(pk=1).values_list("folded_at", flat=True).first()
+    return _("as of %(when)s") % {"when": _when(moment)} if moment else _("nothing rolled up yet")
+
+
+def _prices() -> str:
+    found, text = _count(ModelPrice.objects.all())
+    return ngettext("%(count)s price", "%(count)s prices", found) % {"count": text}
+
+
+def _anomalies() -> str:
+    found, text = _count(Anomaly.objects.filter(state=AnomalyState.OPEN))
+    return ngettext("%(count)s open", "%(count)s open", found) % {"count": text}
+
+
+# What a row of the index is called where it leads to more than a list of rows.
+PAGE_NAMES = {"UsageDay": gettext_lazy("Overview and live view")}
 # In the order in which people look for them. A model that is not listed comes last, under “More”.
 SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
     (
@@ -287,6 +325,16 @@ SECTIONS: list[tuple[Any, list[tuple[str, Callable[[], str]]]]] = [
             ("PaymentMirror", lambda: _synced("payments")),
             ("RenewalPolicy", _policies),
             ("Renewal", _renewals_due),
+        ],
+    ),
+    (
+        gettext_lazy("Analytics"),
+        [
+            ("UsageDay", _rolled_up),
+            ("Anomaly", _anomalies),
+            ("AnomalyRule", str),
+            ("ModelPrice", _prices),
+            ("AnalyticsExport", str),
         ],
     ),
     (
@@ -316,7 +364,8 @@ def app_sections(context: Context, app_list: list[dict[str, Any]]) -> list[Secti
                 own, text = OWN_FACTS.get(object_name), ""
                 if model.get("admin_url"):
                     text = own(context["request"].user) if own else fact()
-                section.models.append({**model, "fact": text})
+                page_name = PAGE_NAMES.get(object_name, model["name"])
+                section.models.append({**model, "name": page_name, "fact": text})
         sections.append(section)
     sections.append(Section(pgettext("section of the index", "More"), list(models.values())))
     return [section for section in sections if section.models]

@@ -13,6 +13,8 @@ from django_token_pricing.exceptions import (
     InvalidAmount,
     InvalidKey,
     InvalidMoment,
+    InvalidPrice,
+    InvalidResponse,
     InvalidUsage,
     LimitExceeded,
     LimitTaken,
@@ -20,6 +22,7 @@ from django_token_pricing.exceptions import (
     PackageUnavailable,
     PaymentMismatch,
     PoolCapReached,
+    PriceTaken,
     PurchaseCapReached,
     Throttled,
     ThrottleUnavailable,
@@ -48,6 +51,16 @@ from django_token_pricing.tokens.limits.states import LimitState, limits
 from django_token_pricing.tokens.limits.throttling import ThrottleState, throttle
 from django_token_pricing.tokens.metering import Hold, Use, consume, consume_many, hold, release, settle
 from django_token_pricing.tokens.pools import MembersChanged, add_members, remove_members, set_caps
+from django_token_pricing.tokens.prices import (
+    NewPrice,
+    Price,
+    cost_of,
+    price_of,
+    remove_price,
+    set_price,
+    set_prices,
+    weighted,
+)
 from django_token_pricing.tokens.privacy import Erasure, Pruning, erase, prune
 from django_token_pricing.tokens.purchases import (
     Offer,
@@ -59,6 +72,7 @@ from django_token_pricing.tokens.purchases import (
 )
 from django_token_pricing.tokens.reconciliation import Discrepancy, reconcile
 from django_token_pricing.tokens.recording import Recorded, record_many
+from django_token_pricing.tokens.responses import Metered, meter, read_usage
 from django_token_pricing.tokens.results import (
     Balance,
     BulkGrant,
@@ -100,6 +114,8 @@ __all__ = [
     "InvalidAmount",
     "InvalidKey",
     "InvalidMoment",
+    "InvalidPrice",
+    "InvalidResponse",
     "InvalidUsage",
     "LimitExceeded",
     "LimitState",
@@ -107,10 +123,14 @@ __all__ = [
     "LotShare",
     "MemberElsewhere",
     "MembersChanged",
+    "Metered",
+    "NewPrice",
     "Offer",
     "PackageUnavailable",
     "PaymentMismatch",
     "PoolCapReached",
+    "Price",
+    "PriceTaken",
     "Pruning",
     "PurchaseCapReached",
     "PurchaseRefund",
@@ -136,6 +156,7 @@ __all__ = [
     "boost",
     "consume",
     "consume_many",
+    "cost_of",
     "erase",
     "expire",
     "expire_many",
@@ -144,9 +165,12 @@ __all__ = [
     "hold",
     "latest_refresh",
     "limits",
+    "meter",
     "packages_for",
+    "price_of",
     "prune",
     "purchase",
+    "read_usage",
     "reconcile",
     "record_many",
     "refresh_summaries",
@@ -154,6 +178,7 @@ __all__ = [
     "refund_purchase",
     "release",
     "remove_members",
+    "remove_price",
     "replay_of",
     "retire_limit",
     "rollover",
@@ -162,11 +187,14 @@ __all__ = [
     "set_balance_many",
     "set_caps",
     "set_limit",
+    "set_price",
+    "set_prices",
     "settle",
     "statement",
     "subtract",
     "subtract_many",
     "throttle",
     "void",
+    "weighted",
     "withdraw_many",
 ]

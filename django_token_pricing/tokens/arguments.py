@@ -28,14 +28,16 @@ from django_token_pricing.lib.digests import digest
 from django_token_pricing.lib.money import Money
 from django_token_pricing.lib.periods import start_of_day
 from django_token_pricing.lib.texts import is_storable, is_storable_json
-from django_token_pricing.models import KEY_LENGTH, TokenAccount, TokenPool, TokenUsageLog
+from django_token_pricing.models import KEY_LENGTH, TOKEN_COUNTS, TokenAccount, TokenPool, TokenUsageLog
 
 MOST = 2**63 - 1
 AHEAD = timedelta(minutes=5)
 MOST_TTL = timedelta(days=366)
 # Every database can hold these, and every zone can show them; `datetime.max` breaks both.
 YEARS = range(1900, 9999)
-TEXT_LENGTH = {name: getattr(TokenUsageLog._meta.get_field(name), "max_length", 0) for name in ("model", "feature")}
+TEXT_LENGTH = {
+    name: getattr(TokenUsageLog._meta.get_field(name), "max_length", 0) for name in ("provider", "model", "feature")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,14 @@ class Usage:
     """What a use was for; None where the caller said nothing."""
 
     used_at: datetime | None = None
+    provider: str | None = None
     model: str | None = None
     feature: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
     cost: Decimal | None = None
     metadata: dict[str, Any] | None = None
 
@@ -180,7 +185,7 @@ def usage(given: dict[str, Any]) -> Usage:
     facts = Usage(**given)
     for name in TEXT_LENGTH:
         _text(name, getattr(facts, name))
-    for name in ("input_tokens", "output_tokens", "cached_tokens"):
+    for name in TOKEN_COUNTS:
         if (count := getattr(facts, name)) is not None:
             amount(count, least=0)
     if facts.used_at is not None:

@@ -16,6 +16,7 @@ from django_token_pricing.exceptions import InvalidMoment, UnknownOwner
 from django_token_pricing.models import (
     Approval,
     AuditEvent,
+    FoldQueue,
     IdempotencyKey,
     JobRow,
     LedgerEntry,
@@ -26,6 +27,7 @@ from django_token_pricing.models import (
     PoolMember,
     Purchase,
     RenewalLot,
+    RollupState,
     TokenAccount,
     TokenAllocation,
     TokenHold,
@@ -151,7 +153,8 @@ def prune(before: datetime, *, reason: str = "", actor: models.Model | None = No
 
     A lot goes when it is closed and its last entry is older; a use goes when it is older and no entry that stays
     points to it, and its key goes with it. Balances do not change. `balance(as_of)` refuses earlier moments from then
-    on. Each batch commits by itself. Raises InvalidMoment.
+    on. Rows that the roll-ups, where there are any, do not hold yet stay. Each batch commits by itself. Raises
+    InvalidMoment.
     """
     arguments.moment("before", before)
     using = booking.database()
@@ -203,8 +206,11 @@ def _still_finished(lots: list[int], before: datetime, using: str) -> list[int]:
     lines = TokenHoldLot.objects.using(using).filter(allocation=models.OuterRef("pk"))
     held = lines.filter(models.Q(closed_at=None) | models.Q(closed_at__gte=before))
     children = TokenAllocation.objects.using(using).filter(parent=models.OuterRef("pk"))
-    rows = TokenAllocation.objects.using(using).filter(
-        ~models.Exists(later), ~models.Exists(held), ~models.Exists(children), pk__in=lots, is_open=False
+    entries = LedgerEntry.objects.using(using).filter(allocation=models.OuterRef("pk"))
+    rows = (
+        TokenAllocation.objects.using(using)
+        .filter(~models.Exists(later), ~models.Exists(held), ~models.Exists(children), pk__in=lots, is_open=False)
+        .exclude(models.Exists(_unfolded(entries, using)))
     )
     return list(rows.values_list("pk", flat=True))
 
@@ -218,8 +224,20 @@ def _forget_holds(holds: set[int], using: str) -> None:
 
 
 def _old_uses(before: datetime, last: int, using: str) -> list[int]:
-    uses = TokenUsageLog.objects.using(using).filter(used_at__lt=before, booked_at__lt=before, pk__gt=last)
-    return list(uses.order_by("pk").values_list("pk", flat=True)[:BATCH])
+    old = TokenUsageLog.objects.using(using).filter(used_at__lt=before, booked_at__lt=before, pk__gt=last)
+    waiting = _unfolded(TokenUsageLog.objects.using(using).filter(pk=models.OuterRef("pk")), using)
+    return list(old.exclude(models.Exists(waiting)).order_by("pk").values_list("pk", flat=True)[:BATCH])
+
+
+def _unfolded(rows: models.QuerySet[Any], using: str) -> models.QuerySet[Any]:
+    """Those that the roll-ups do not hold yet; none where there are no roll-ups."""
+    state = RollupState.objects.using(using).filter(pk=1).first()
+    if state is None:
+        return rows.none()
+    if connections[using].vendor == "postgresql":
+        return rows.filter(xid__gte=state.horizon)
+    queued = FoldQueue.objects.using(using).filter(kind=rows.model.fold_kind, row=models.OuterRef("pk"))
+    return rows.filter(models.Exists(queued))
 
 
 def _delete(model: type[models.Model], using: str, **where: Any) -> int:

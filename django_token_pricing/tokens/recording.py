@@ -23,11 +23,14 @@ COLUMNS = {
     "key": "text",
     "digest": "uuid",
     "used_at": "timestamptz",
+    "provider": "text",
     "model": "text",
     "feature": "text",
     "input_tokens": "bigint",
     "output_tokens": "bigint",
     "cached_tokens": "bigint",
+    "cache_write_tokens": "bigint",
+    "reasoning_tokens": "bigint",
     "cost": "numeric",
     "metadata": "jsonb",
 }
@@ -80,11 +83,12 @@ def _staged(uses: Iterable[Use], using: str) -> Recorded:
         cursor.execute(
             """
             INSERT INTO django_token_pricing_tokenusagelog
-                (id, account_id, amount, is_charged, used_at, booked_at, tier, key, model, feature, input_tokens,
-                 output_tokens, cached_tokens, cost, metadata)
+                (id, account_id, amount, is_charged, used_at, booked_at, tier, key, provider, model, feature,
+                 input_tokens, output_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, cost, metadata)
             SELECT t.id, t.account_id, t.amount, false, coalesce(t.used_at, c.now), c.now, a.tier, t.key,
-                coalesce(t.model, ''), coalesce(t.feature, ''), t.input_tokens, t.output_tokens, t.cached_tokens,
-                t.cost, coalesce(t.metadata, '{}')
+                coalesce(t.provider, ''), coalesce(t.model, ''), coalesce(t.feature, ''), t.input_tokens,
+                t.output_tokens, t.cached_tokens, t.cache_write_tokens, t.reasoning_tokens, t.cost,
+                coalesce(t.metadata, '{}')
             FROM tp_stage t JOIN django_token_pricing_tokenaccount a ON a.id = t.account_id
             LEFT JOIN django_token_pricing_idempotencykey k ON k.digest = t.digest
             CROSS JOIN (SELECT clock_timestamp() AS now OFFSET 0) c
@@ -106,11 +110,14 @@ def _columns(use: Use) -> tuple[Any, ...]:
         use.key,
         use.digest,
         facts.used_at,
+        facts.provider,
         facts.model,
         facts.feature,
         facts.input_tokens,
         facts.output_tokens,
         facts.cached_tokens,
+        facts.cache_write_tokens,
+        facts.reasoning_tokens,
         facts.cost,
         None if facts.metadata is None else json.dumps(facts.metadata),
     )

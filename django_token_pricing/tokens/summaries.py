@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import (
     Case,
+    Count,
     DateTimeField,
     DecimalField,
     F,
@@ -37,6 +38,7 @@ from django_token_pricing.models import (
     TokenUsageLog,
 )
 from django_token_pricing.tokens import booking
+from django_token_pricing.tokens.shares import used_shares
 
 # Accounts whose summaries are computed by one statement.
 RANGE = 20_000
@@ -44,6 +46,7 @@ KEPT = 100
 MOST_NUMBER = 2**63 - 1
 # A refresh that has written nothing for so long was killed.
 SILENCE = timedelta(minutes=10)
+SOON = timedelta(days=7)
 
 _WHOLE = DecimalField(max_digits=30, decimal_places=0)
 
@@ -88,10 +91,30 @@ def refresh_summaries() -> SummaryRefresh:
     summaries = AccountSummary.objects.using(using)
     run.accounts = summaries.count()
     run.tiers = list(summaries.exclude(tier="").order_by("tier").values_list("tier", flat=True).distinct())
+    run.totals = {**_totals(using), "used_shares": used_shares(using)}
     run.finished_at = run.seen_at = booking.clock(using)
     run.save(using=using)
     runs.filter(pk__lte=run.pk - KEPT).delete()
     return run
+
+
+def _totals(using: str) -> dict[str, Any]:
+    """What dashboards say of all accounts together, so that no request has to add them up."""
+    now = booking.clock(using)
+    soon = TokenAllocation.objects.using(using).filter(
+        is_open=True, starts_at__lte=now, expires_at__gt=now, expires_at__lte=now + SOON
+    )
+    expiring = soon.aggregate(accounts=Count("account", distinct=True), tokens=Sum("remaining"))
+    by_tier = AccountSummary.objects.using(using).order_by().values("tier")
+    sums = by_tier.annotate(accounts=Count("pk"), free=Sum("available"), given=Sum("granted"))
+    return {
+        "tiers": {
+            row["tier"]: {"accounts": row["accounts"], "available": int(row["free"]), "granted": int(row["given"])}
+            for row in sums
+        },
+        "expiring_accounts": expiring["accounts"],
+        "expiring_tokens": int(expiring["tokens"] or 0),
+    }
 
 
 def _ranges(using: str) -> Iterator[tuple[int, int]]:

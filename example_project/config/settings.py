@@ -41,6 +41,7 @@ TOKEN_PRICING = {
     "PAYMENT_ADAPTER": "billing.token_pricing.Payments",
     # What the model providers bill us in; customers pay in their own currencies.
     "DEFAULT_CURRENCY": "USD",
+    "EXCHANGE_RATES": {"EUR": "1.16", "GBP": "1.32", "INR": "0.0113"},
 }
 
 MIDDLEWARE = [

@@ -79,11 +79,20 @@ def grant_plans(story: Story) -> str:
             source=Source.TRIAL if subscription.state == State.TRIAL else Source.PLAN,
             starts_at=subscription.current_from,
             expires_at=subscription.current_to,
+            paid=_paid(subscription),
         )
         for subscription in story.live
     ]
     tokens.grant_many(rows, source=Source.PLAN, reason="Tokens of the subscription's period")
     return f"{len(rows)} lots from subscriptions"
+
+
+def _paid(subscription: Subscription) -> Money | None:
+    """What the customer pays for the period: it becomes revenue as the tokens are used."""
+    cents = LEVELS[subscription.level].cents.get(subscription.currency_code)
+    if cents is None or subscription.state == State.TRIAL:
+        return None
+    return Money(Decimal(cents * subscription.seats).scaleb(-2), subscription.currency_code)
 
 
 def grant_extras(story: Story) -> str:

@@ -11,7 +11,7 @@ from dateutil.relativedelta import relativedelta
 from django.db import transaction
 from django.utils import timezone
 
-from demo import ledger, limits, people, warnings
+from demo import insights, ledger, limits, people, prices, warnings
 from django_token_pricing import payments
 from django_token_pricing.automation import renewals
 from django_token_pricing.models import PoolMember, Renewal
@@ -47,6 +47,7 @@ def seed(*, users: int, months: int, tell: Callable[[str], object]) -> None:
     )
     done(f"{len(subscriptions)} customers with subscriptions, {len(paid):,} payments, {len(story.pools)} pools")
     done(f"{people.add_packages(operator)} packages, {people.add_boost_policies(operator)} boost policies")
+    done(prices.add_prices(operator, since=since, as_of=as_of))
     # First of all that has to do with tokens: accounts take their tier from the mirrors.
     payments.sync_subscriptions(full=True)
     payments.sync_payments(full=True)
@@ -65,3 +66,4 @@ def seed(*, users: int, months: int, tell: Callable[[str], object]) -> None:
     done(f"{policies} policies of renewal, {Renewal.objects.count()} subscriptions that renew")
     done(warnings.warn(operator))
     done(limits.add_limits(story))
+    done(insights.add_rules(operator))

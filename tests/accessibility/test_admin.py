@@ -37,6 +37,7 @@ from django_token_pricing.models import (
     TokenUsageLog,
     WarningRule,
 )
+from django_token_pricing.tokens.limits import changes, rules
 from tests import world
 from tests.admin import site
 
@@ -84,6 +85,14 @@ def written_file() -> Any:
     params = {"site": "admin", "query": "from=2026-01-01", "format": "csv", "reason": ""}
     actor = site.staff(is_superuser=True)
     return jobs.create("export.ledgerentry", params=params, actor=actor, key=uuid4(), file_name="entries.csv", now=True)
+
+
+def trial() -> Job:
+    """What a limit would have done to the usage of the last days."""
+    values = changes.terms(rules.draft(scope="default", window="day", limit=5))
+    job = tokens.ask_replay(values, days=5, actor=None, key=uuid4())
+    jobs.work(job.pk)
+    return job
 
 
 def bulk_work(customer: Any, closed: TokenAccount) -> dict[str, str]:
@@ -162,6 +171,7 @@ def addresses() -> dict[str, str]:
         "package": site.page(package),
         "limit": site.page(LimitRule.objects.get(user=customer.user)),
         "new limit": f"{reverse('admin:django_token_pricing_limitrule_add')}?account={customer.account.pk}",
+        "trial of a limit": site.page(trial()),
         "history of a limit": history(LimitRule.objects.get(user=customer.user)),
         "request": site.page(Approval.objects.first()),
         "rule for approval": site.page(ApprovalRule.objects.get()),

@@ -12,8 +12,12 @@ from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 
-from django_token_pricing import jobs, tokens
+from django_token_pricing import analytics, jobs, tokens
+from django_token_pricing.analytics import reports
 from django_token_pricing.models import (
+    AnalyticsExport,
+    Anomaly,
+    AnomalyRule,
     Approval,
     ApprovalRule,
     AuditEvent,
@@ -21,6 +25,7 @@ from django_token_pricing.models import (
     Job,
     LedgerEntry,
     LimitRule,
+    ModelPrice,
     Notification,
     PaymentMirror,
     PoolMember,
@@ -65,9 +70,23 @@ MODELS: list[type[Any]] = [
     PaymentMirror,
     RenewalPolicy,
     Renewal,
+    ModelPrice,
+    AnalyticsExport,
+    Anomaly,
+    AnomalyRule,
 ]
 # What people write in the stock form.
-EDITED: list[type[Any]] = [TokenPool, TokenPackage, BoostPolicy, LimitRule, ApprovalRule, WarningRule, RenewalPolicy]
+EDITED: list[type[Any]] = [
+    TokenPool,
+    TokenPackage,
+    BoostPolicy,
+    LimitRule,
+    ApprovalRule,
+    WarningRule,
+    RenewalPolicy,
+    ModelPrice,
+    AnomalyRule,
+]
 VIEW = [f"view_{model._meta.model_name}" for model in MODELS]
 # Deeds by the model of the row that they are done at: (the page, the permission).
 DEEDS: list[tuple[type[Any], str, str]] = [
@@ -89,6 +108,10 @@ DEEDS: list[tuple[type[Any], str, str]] = [
     (Purchase, "take-back", "take_back_purchase"),
     (BoostPolicy, "delete", "delete_boostpolicy"),
     (LimitRule, "retire", "change_limitrule"),
+    (ModelPrice, "delete", "delete_modelprice"),
+    (Anomaly, "acknowledge", "decide_anomaly"),
+    (Anomaly, "resolve", "decide_anomaly"),
+    (Anomaly, "mute", "decide_anomaly"),
 ]
 MAY_DO = sorted(
     {"expire_tokens", "renew_subscriptions", "run_tasks", *(permission for _model, _page, permission in DEEDS)}
@@ -153,11 +176,14 @@ def customer(number: int = 0, *, feature: str = "chat", model: str = "gpt-4o") -
     world.new_pool(user)
     purchase(TokenAllocation.objects.latest("pk"))
     package(number)
+    price(model)
     BoostPolicy.objects.get_or_create(tier="", defaults={"most_tokens": 1_000_000, "most_hours": 48})
     job()
     request(limit(user), user)
     run(finished_at=now)
     warning(user)
+    report()
+    alert(TokenAccount.objects.get(user=user))
     return Customer(user, TokenAccount.objects.get(user=user))
 
 
@@ -189,6 +215,35 @@ def warning(user: Any, **fields: Any) -> Notification:
     return Notification.objects.create(user=user, rule=rule, account=TokenAccount.objects.get(user=user), **given)
 
 
+def alert(account: TokenAccount, **fields: Any) -> Anomaly:
+    """That this account used much more than usual; nobody has said anything of it yet."""
+    at = timezone.now() - timedelta(hours=3)
+    rule, _is_new = AnomalyRule.objects.get_or_create(
+        name="Accounts", defaults={"kind": "seasonal", "scope": "account"}
+    )
+    given = {
+        "kind": "seasonal",
+        "scope": "account",
+        "target": str(account.pk),
+        "account": account,
+        "starts_at": at,
+        "ends_at": at + timedelta(hours=1),
+        "value": 12_000,
+        "expected": 500,
+        "score": 9,
+        "found_at": at,
+        "facts": {"unit": "tokens", "side": "spike", "hours": 1, "low": 200, "high": 900},
+    }
+    return Anomaly.objects.create(rule=rule, **{**given, **fields})
+
+
+def report() -> AnalyticsExport:
+    """As if somebody had taken a report of the last week as a file."""
+    terms = reports.Terms("usage", analytics.Period.of_days(7, last=analytics.today()), group="day")
+    given = {"report": "usage", "format": "csv", "filters": terms.stored(), "rows": 3, "created_at": timezone.now()}
+    return AnalyticsExport.objects.create(event=AuditEvent.objects.latest("pk"), **given)
+
+
 def run(task: str = "django_token_pricing.tokens.expire", **fields: Any) -> ScheduledRun:
     """A run of a scheduled task that has done its work just now."""
     given = {"started_at": timezone.now(), "outcome": "done", "worker": "celery@one", **fields}
@@ -213,6 +268,12 @@ def purchase(lot: TokenAllocation, **fields: Any) -> Purchase:
     sold, _is_new = TokenPackage.objects.get_or_create(code="sold", defaults={"name": "Sold", "tokens": 1_000})
     made = {**given, "package": sold, "digest": uuid4(), "purchased_at": lot.booked_at, "allocation": lot, **fields}
     return Purchase.objects.create(**made)
+
+
+def price(model: str, **values: Any) -> ModelPrice:
+    """Of a model, from a moment of its own on."""
+    given = {"input": 2, "output": 8, "reason": "The provider's list", "actor": None, **values}
+    return tokens.set_price(model=model, **given)
 
 
 def package(number: int = 0, **fields: Any) -> TokenPackage:

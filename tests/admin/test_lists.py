@@ -141,7 +141,8 @@ def test_odd_terms_find_nothing_and_break_nothing(term: str, owners_client: Clie
     for model in (*site.MODELS,):
         response = owners_client.get(site.lists(model), {"q": term})
         assert response.status_code in (200, 302)
-        if response.status_code == 200:
+        # A list that has no search takes no notice of one.
+        if response.status_code == 200 and response.context["cl"].search_fields:
             assert not rows(response), model
 
 

@@ -12,6 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from django_token_pricing.models import (
+    Anomaly,
+    AnomalyRule,
     Approval,
     ApprovalRule,
     AuditEvent,
@@ -19,6 +21,7 @@ from django_token_pricing.models import (
     Job,
     LedgerEntry,
     LimitRule,
+    ModelPrice,
     Notification,
     PoolMember,
     Purchase,
@@ -54,6 +57,7 @@ PAGES: dict[type[Any], dict[str, str]] = {
         "many_expire": "expire_tokens",
         "export": "export_tokenaccount",
         "boost": "boost_tokens",
+        "analytics": "view_analytics",
     },
     TokenPool: {
         "add": "add_tokenpool",
@@ -113,6 +117,15 @@ PAGES: dict[type[Any], dict[str, str]] = {
     Notification: {"inbox": EVERYBODY},
     WarningRule: {"add": "add_warningrule"},
     AuditEvent: {"export": "export_auditevent"},
+    # To import takes the right to add as well, and to work costs out anew that to see costs.
+    ModelPrice: {
+        "add": "add_modelprice",
+        "delete": "delete_modelprice",
+        "import": "change_modelprice",
+        "reprice": "change_modelprice",
+    },
+    Anomaly: dict.fromkeys(("acknowledge", "resolve", "mute", "reopen"), "decide_anomaly"),
+    AnomalyRule: {"add": "add_anomalyrule", "defaults": "add_anomalyrule"},
 }
 # Who may view these may send their stock form only with the right to change them.
 WRITTEN = {
@@ -123,9 +136,12 @@ WRITTEN = {
     ApprovalRule: "change_approvalrule",
     RenewalPolicy: "change_renewalpolicy",
     WarningRule: "change_warningrule",
+    ModelPrice: "change_modelprice",
+    AnomalyRule: "change_anomalyrule",
 }
 # Addresses that take one method alone.
-POST_ONLY = {"process_import", "renew"}
+POST_ONLY = {"process_import", "renew", "defaults"}
+GET_ONLY = {"analytics"}
 PEOPLE = ["nobody", "viewer", "operator", "owner"]
 
 
@@ -158,6 +174,8 @@ def needed(model: type[Any], page: str, method: str) -> str:
     assert page in pages, f"say in this file who may open {model.__name__}: {page}"
     if page == "change" and method == "POST":
         return WRITTEN.get(model, NOBODY)
+    if page in GET_ONLY and method == "POST":
+        return NOBODY
     if page == "history" and method == "POST":
         return VIEW
     return pages[page]

@@ -269,7 +269,7 @@ def may_download(site: AdminSite, request: HttpRequest, job: Job) -> bool:
     if job.actor_id is None or (job.actor_id != user.pk and not getattr(user, "is_superuser", False)):
         return False
     if writes_file(job):
-        return bool(user.has_perm(jobs.handler_of(job).permission))  # type: ignore[union-attr, unused-ignore]
+        return jobs.handler_of(job).permits(user, job)
     model_admin = site._registry.get(jobs.handler_of(job).model) if is_export(job) else None  # type: ignore[attr-defined]
     return isinstance(model_admin, ExportMixin) and model_admin.has_export_permission(request)
 

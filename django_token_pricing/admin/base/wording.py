@@ -69,12 +69,16 @@ def change(now: int, before: int) -> str:
     return pgettext("change", "%(sign)s%(number)s%%") % {"sign": sign, "number": size}
 
 
-def money(value: Decimal, currency: str) -> str:
-    """Two decimals, more for what is less than a cent."""
+def amount(value: Decimal) -> str:
+    """Money whose currency is in the head of its column: two decimals, more for what is less than a cent."""
     places = 2 if value == 0 or abs(value) >= Decimal("0.01") else 6
     text = formats.number_format(round(abs(value), places), decimal_pos=places, use_l10n=True, force_grouping=True)
-    sign = MINUS if value < 0 else ""
-    return pgettext("money", "%(currency)s %(amount)s") % {"currency": currency, "amount": f"{sign}{text}"}
+    return f"{MINUS}{text}" if value < 0 else text
+
+
+def money(value: Decimal, currency: str) -> str:
+    """With its currency."""
+    return pgettext("money", "%(currency)s %(amount)s") % {"currency": currency, "amount": amount(value)}
 
 
 def decimal(value: Decimal) -> str:

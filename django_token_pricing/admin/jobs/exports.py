@@ -24,6 +24,7 @@ from django_token_pricing.models import Job, JobFile
     "export.ledgerentry",
     "export.tokenusagelog",
     "export.auditevent",
+    "export.analytics",
 )
 class ExportPanel(Panel):
     course_template = "django_token_pricing/admin/jobs/file.html"
@@ -38,7 +39,8 @@ class ExportPanel(Panel):
 
     def facts(self) -> Iterable[tuple[str, Any]]:
         yield _("File"), self.job.file_name
-        yield _("Filters"), self.job.params["query"] or NOTHING
+        if "query" in self.job.params:
+            yield _("Filters"), self.job.params["query"] or NOTHING
         yield _("Reason"), self.job.params["reason"] or NOTHING
 
     @property

@@ -35,6 +35,8 @@ RESULTS: dict[str, Any] = {
     "unreachable": ngettext_lazy("%(count)s without an address", "%(count)s without an address", "n"),
     "waiting": ngettext_lazy("%(count)s tried again", "%(count)s tried again", "n"),
     "failed": ngettext_lazy("%(count)s given up", "%(count)s given up", "n"),
+    "forecasts": ngettext_lazy("%(count)s forecast", "%(count)s forecasts", "n"),
+    "alerts": ngettext_lazy("%(count)s alert", "%(count)s alerts", "n"),
     "problems": ngettext_lazy("%(count)s problem", "%(count)s problems", "n"),
 }
 MOST_PROBLEM = 160

@@ -9,6 +9,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.urls import URLPattern, path
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -18,6 +19,7 @@ from django_token_pricing.admin.base.markup import badge
 from django_token_pricing.admin.base.mixins import ReadOnlyAdmin
 from django_token_pricing.admin.base.wording import NOTHING, day, number
 from django_token_pricing.admin.tokens import owners
+from django_token_pricing.admin.tokens.account_analytics import AccountAnalytics
 from django_token_pricing.admin.tokens.account_list import AccountList
 from django_token_pricing.admin.tokens.boosts import Boost
 from django_token_pricing.admin.tokens.bulk import BulkMixin
@@ -91,12 +93,31 @@ class TokenAccountAdmin(BulkMixin, ExportMixin, DeedsMixin, BalanceColumns, Toke
             return HttpResponseNotAllowed(["GET", "HEAD"])
         if not self.has_view_permission(request):
             raise PermissionDenied
-        # Found as stock admin finds it, then with user and pool whole: lists show their names alone.
-        found = super(ReadOnlyAdmin, self).get_object(request, unquote(object_id))
-        account = found and TokenAccount.objects.select_related("user", "pool").filter(pk=found.pk).first()
+        account = self._whole(request, object_id)
         if account is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return, attr-defined]
         return AccountPage(self, request, account).response(extra_context)
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.analytics_view)
+        route = f"{self.opts.app_label}_{self.opts.model_name}_analytics"
+        return [path("<path:object_id>/analytics/", view, name=route), *super().get_urls()]
+
+    def analytics_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """When the account uses what, and what that costs."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        if not (self.has_view_permission(request) and request.user.has_perm("django_token_pricing.view_analytics")):
+            raise PermissionDenied
+        account = self._whole(request, object_id)
+        if account is None:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[no-any-return, attr-defined]
+        return AccountAnalytics(self, request, account).response()
+
+    def _whole(self, request: HttpRequest, object_id: str) -> TokenAccount | None:
+        """Found as stock admin finds it, then with user and pool whole: lists show their names alone."""
+        found = super(ReadOnlyAdmin, self).get_object(request, unquote(object_id))
+        return found and TokenAccount.objects.select_related("user", "pool").filter(pk=found.pk).first()
 
     @admin.display(description=_("owner"))
     def owner(self, row: Any) -> SafeString:

@@ -11,7 +11,7 @@ from django_token_pricing import jobs, tokens
 from django_token_pricing.admin.base.exports import Export
 from django_token_pricing.admin.tokens import owners
 from django_token_pricing.lib import lot_columns
-from django_token_pricing.models import LedgerEntry, TokenAccount, TokenAllocation, TokenUsageLog
+from django_token_pricing.models import TOKEN_COUNTS, LedgerEntry, TokenAccount, TokenAllocation, TokenUsageLog
 from django_token_pricing.tokens.owner_names import POOL
 
 COSTS = "django_token_pricing.view_costs"
@@ -171,7 +171,7 @@ class UsageExport(Export):
     file_stem = "usage"
 
     def columns(self, user: Any) -> list[str]:
-        measured = ["feature", "model", "input_tokens", "output_tokens", "cached_tokens"]
+        measured = ["feature", "provider", "model", *TOKEN_COUNTS]
         costs = ["cost"] if user.has_perm(COSTS) else []
         return ["used_at", "booked_at", "owner", "pool", "amount", "is_charged", *measured, *costs, "tier", "key"]
 

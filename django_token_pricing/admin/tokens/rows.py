@@ -183,10 +183,22 @@ class TokenUsageLogAdmin(ExportMixin, DeedsMixin, AccountRowsAdmin):
     list_display = ["used", "owner", "what", "tokens", "input", "output", "cost_text", "charged"]
     list_filter = [AccountFilter, UsedFilter]
     parameters = ["from", "to"]
-    readonly_fields = ["owner", "used", "booked", "paid_by", "tokens", "input", "output", "cached", "cost_text"]
+    readonly_fields = [
+        "owner",
+        "used",
+        "booked",
+        "paid_by",
+        "tokens",
+        "input",
+        "output",
+        "cached",
+        "kept",
+        "reasoning",
+        "cost_text",
+    ]
     fieldsets = [
-        (None, {"fields": ["owner", "used", "feature", "model", "tokens", "is_charged", "paid_by"]}),
-        (_("Measured"), {"fields": ["input", "output", "cached", "cost_text", "metadata"]}),
+        (None, {"fields": ["owner", "used", "feature", "provider", "model", "tokens", "is_charged", "paid_by"]}),
+        (_("Measured"), {"fields": ["input", "cached", "kept", "output", "reasoning", "cost_text", "metadata"]}),
         (_("Booked"), {"fields": ["booked", "key", "tier"]}),
     ]
 
@@ -235,6 +247,14 @@ class TokenUsageLogAdmin(ExportMixin, DeedsMixin, AccountRowsAdmin):
     @admin.display(description=_("cached input"))
     def cached(self, row: Any) -> str:
         return NOTHING if row.cached_tokens is None else number(row.cached_tokens)
+
+    @admin.display(description=_("input kept"))
+    def kept(self, row: Any) -> str:
+        return NOTHING if row.cache_write_tokens is None else number(row.cache_write_tokens)
+
+    @admin.display(description=_("reasoning"))
+    def reasoning(self, row: Any) -> str:
+        return NOTHING if row.reasoning_tokens is None else number(row.reasoning_tokens)
 
     @admin.display(description=_("cost"))
     def cost_text(self, row: Any) -> str:

@@ -198,7 +198,7 @@ def chart(spending: Spending) -> Chart | None:
     for place in range(DAYS - 1, -1, -1):
         name = _("%(day)s, so far") % {"day": labels[place]} if place == DAYS - 1 else labels[place]
         is_open = days[place] >= spending.opened or totals[place]
-        cells = [number(one.values[place]) if is_open else NOTHING for one in found]
+        cells = [number(int(one.values[place] or 0)) if is_open else NOTHING for one in found]
         rows.append((name, cells, number(totals[place]) if is_open else NOTHING))
     return Chart(
         svg=charts.stacked_bars(

@@ -137,6 +137,7 @@ class AccountPage:
             "usage": spending.chart(used) if used else None,
             "usage_zone": timezone.get_default_timezone_name(),
             "usage_url": self.url(TokenUsageLog) if account.pool_id is None else "",
+            "analytics_url": self.analytics_url,
         }
 
     def limited(self) -> dict[str, Any]:
@@ -167,6 +168,14 @@ class AccountPage:
         if not self.may_view(model):
             return ""
         return list_url(self.model_admin.admin_site, model, account=self.account.pk, **filters)
+
+    @property
+    def analytics_url(self) -> str:
+        """The page of when it uses what, "" where this person may not see analytics."""
+        if not self.request.user.has_perm("django_token_pricing.view_analytics"):
+            return ""
+        route = "admin:django_token_pricing_tokenaccount_analytics"
+        return reverse(route, args=(self.account.pk,), current_app=self.model_admin.admin_site.name)
 
     def tools(self) -> list[Link]:
         """What can be done here; where nothing can, the lists of what happened, which the panels lead to as well."""

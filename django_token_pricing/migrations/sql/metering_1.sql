@@ -65,12 +65,14 @@ RETURNS TABLE (used_at timestamptz, tokens bigint, requests bigint) LANGUAGE sql
         WHERE e.usage_id = u.id AND e.kind = 'refund') r ON true
 $body$;
 
+-- In PL/pgSQL, which keeps its plan; a function in SQL that is called by itself is planned anew in each transaction.
 CREATE FUNCTION tp_used_1(
     p_account bigint, p_from timestamptz, p_to timestamptz, OUT tokens bigint, OUT requests bigint
-) LANGUAGE sql STABLE AS $body$
-    SELECT coalesce(sum(u.tokens), 0)::bigint, coalesce(sum(u.requests), 0)::bigint
-    FROM tp_uses_1(p_account, p_from, p_to) u
-$body$;
+) LANGUAGE plpgsql STABLE AS $body$
+BEGIN
+    SELECT coalesce(sum(u.tokens), 0), coalesce(sum(u.requests), 0) INTO tokens, requests
+        FROM tp_uses_1(p_account, p_from, p_to) u;
+END $body$;
 
 -- Open, unexpired holds of an account but one; of a pool: its own and those of its members.
 CREATE FUNCTION tp_open_holds_1(p_account bigint, p_is_pool boolean, p_now timestamptz, p_hold bigint)
@@ -118,8 +120,42 @@ DECLARE
     v_account bigint; v_is_pool boolean; v_at int; v_start timestamptz; v_end timestamptz; v_length interval;
     v_tokens bigint; v_requests bigint; v_counted bigint; v_used bigint; v_add bigint; v_free bigint; v_over bigint; v_wait int;
     v_own_held bigint; v_own_holds bigint; v_group_held bigint; v_group_holds bigint; v_reached bigint;
+    v_is_clear boolean;
     r record; s record;
 BEGIN
+    -- Mostly nothing is near: one statement says so, and saves the expressions below, each of which a transaction has
+    -- to set up anew. What it does not know for certain is left to them.
+    SELECT bool_and(w.counting <> 'ledger' OR CASE
+            WHEN w.scope = 'pool' THEN false
+            WHEN w."window" = 'concurrent' THEN p_verb <> 'hold'
+            WHEN w.period = '' THEN w.added <= w."limit"
+            ELSE coalesce(w.reached_id IS NULL AND w.starts_at = w.from_at AND w.ends_at IS NOT DISTINCT FROM w.to_at
+                AND p_used_at >= w.from_at AND (w.to_at IS NULL OR p_used_at < w.to_at)
+                AND w.counted < w."limit" - w.added - CASE w.metric WHEN 'tokens' THEN h.tokens ELSE h.number END, false)
+            END)
+        INTO v_is_clear
+        FROM (
+            SELECT DISTINCT ON (l.metric, l."window") l.counting, l.scope, l.metric, l."window", l.period, l."limit",
+                c.reached_id, c.starts_at, c.ends_at, CASE l.metric WHEN 'tokens' THEN p_amount ELSE 1 END AS added,
+                CASE l.metric WHEN 'tokens' THEN c.tokens ELSE c.requests END AS counted,
+                CASE l.period WHEN 'total' THEN '2000-01-01 00:00:00+00'
+                    ELSE p_starts[array_position(p_periods, l.period::text)] END AS from_at,
+                p_ends[array_position(p_periods, l.period::text)] AS to_at
+            FROM django_token_pricing_limitrule l
+            LEFT JOIN django_token_pricing_limitcounter c ON c.account_id = p_own AND c.period = l.period
+            WHERE l.target IN (p_user, p_pool, p_tier, CASE WHEN p_user IS NOT NULL THEN 'default' END)
+                AND l.retired_at IS NULL
+                AND (l.model = '' OR l.model = p_model) AND (l.feature = '' OR l.feature = p_feature)
+                AND (l.starts_at IS NULL OR l.starts_at <= p_now) AND (l.ends_at IS NULL OR l.ends_at > p_now)
+            ORDER BY l.metric, l."window", array_position('{user,pool,tier,default}', l.scope::text),
+                l.model = '', l.feature = '') w
+        CROSS JOIN (
+            SELECT coalesce(sum(o.amount), 0) AS tokens, count(*) AS number FROM django_token_pricing_tokenhold o
+            WHERE o.account_id = p_own AND o.status = 'open' AND o.expires_at > p_now
+                AND o.id IS DISTINCT FROM p_hold) h;
+    IF v_is_clear IS NOT FALSE THEN
+        RETURN;
+    END IF;
     FOR r IN
         SELECT DISTINCT ON (l.metric, l."window") l.id, l.scope, l.metric, l."window", l.period, l."limit", l.mode,
             l.grace, l.counting, c.id AS counter, c.starts_at, c.ends_at, c.tokens, c.requests, c.reached_id
@@ -243,8 +279,9 @@ END $body$;
 CREATE FUNCTION tp_meter_1(
     p_verb text, p_user @user_type@, p_pool bigint, p_amount bigint, p_digest uuid, p_key text, p_zone text,
     p_ttl interval DEFAULT NULL,
-    p_used_at timestamptz DEFAULT NULL, p_model text DEFAULT NULL, p_feature text DEFAULT NULL,
+    p_used_at timestamptz DEFAULT NULL, p_provider text DEFAULT NULL, p_model text DEFAULT NULL, p_feature text DEFAULT NULL,
     p_input_tokens bigint DEFAULT NULL, p_output_tokens bigint DEFAULT NULL, p_cached_tokens bigint DEFAULT NULL,
+    p_cache_write_tokens bigint DEFAULT NULL, p_reasoning_tokens bigint DEFAULT NULL,
     p_cost numeric DEFAULT NULL, p_metadata jsonb DEFAULT NULL,
     p_periods text[] DEFAULT NULL, p_starts timestamptz[] DEFAULT NULL, p_ends timestamptz[] DEFAULT NULL,
     OUT o_status text, OUT o_detail text, OUT o_account bigint, OUT o_amount bigint, OUT o_available bigint,
@@ -504,9 +541,11 @@ BEGIN
         IF p_verb = 'hold' THEN
             INSERT INTO django_token_pricing_tokenhold
                 (id, account_id, member_of_id, key, amount, status, booked_at, expires_at, available_after,
-                 used_at, model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
+                 used_at, provider, model, feature, input_tokens, output_tokens, cached_tokens, cache_write_tokens,
+                 reasoning_tokens, cost, metadata)
                 VALUES (o_hold, v_own, v_group, p_key, p_amount, 'open', v_now, o_expires, o_available,
-                 p_used_at, coalesce(p_model, ''), coalesce(p_feature, ''), p_input_tokens, p_output_tokens, p_cached_tokens, p_cost,
+                 p_used_at, coalesce(p_provider, ''), coalesce(p_model, ''), coalesce(p_feature, ''), p_input_tokens, p_output_tokens,
+                 p_cached_tokens, p_cache_write_tokens, p_reasoning_tokens, p_cost,
                  coalesce(p_metadata, '{}'));
             INSERT INTO django_token_pricing_tokenholdlot (hold_id, account_id, allocation_id, amount, expires_at)
                 SELECT o_hold, x.account, x.lot, x.take, o_expires
@@ -520,11 +559,14 @@ BEGIN
 
         INSERT INTO django_token_pricing_tokenusagelog
             (id, account_id, pool_id, member_of_id, amount, is_charged, used_at, booked_at, tier, key,
-             model, feature, input_tokens, output_tokens, cached_tokens, cost, metadata)
+             provider, model, feature, input_tokens, output_tokens, cached_tokens, cache_write_tokens,
+             reasoning_tokens, cost, metadata)
             VALUES (o_usage, v_own, CASE WHEN v_pool_taken > 0 THEN v_pool END, v_group, p_amount, true,
              v_used_at, v_now, v_tier, p_key,
-             coalesce(p_model, h.model, ''), coalesce(p_feature, h.feature, ''), coalesce(p_input_tokens, h.input_tokens),
-             coalesce(p_output_tokens, h.output_tokens), coalesce(p_cached_tokens, h.cached_tokens), coalesce(p_cost, h.cost),
+             coalesce(p_provider, h.provider, ''), coalesce(p_model, h.model, ''), coalesce(p_feature, h.feature, ''),
+             coalesce(p_input_tokens, h.input_tokens), coalesce(p_output_tokens, h.output_tokens),
+             coalesce(p_cached_tokens, h.cached_tokens), coalesce(p_cache_write_tokens, h.cache_write_tokens),
+             coalesce(p_reasoning_tokens, h.reasoning_tokens), coalesce(p_cost, h.cost),
              coalesce(p_metadata, h.metadata, '{}'));
         IF v_is_ruled OR v_is_counted THEN
             UPDATE django_token_pricing_limitcounter SET tokens = tokens + p_amount, requests = requests + 1

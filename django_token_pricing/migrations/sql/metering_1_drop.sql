@@ -1,7 +1,7 @@
 DROP FUNCTION tp_release_1(uuid);
 DROP FUNCTION tp_meter_1(
-    text, @user_type@, bigint, bigint, uuid, text, text, interval, timestamptz, text, text, bigint, bigint, bigint,
-    numeric, jsonb, text[], timestamptz[], timestamptz[]);
+    text, @user_type@, bigint, bigint, uuid, text, text, interval, timestamptz, text, text, text, bigint, bigint,
+    bigint, bigint, bigint, numeric, jsonb, text[], timestamptz[], timestamptz[]);
 DROP FUNCTION tp_limits_1(
     text, bigint, bigint, text, text, text, text, text, bigint, bigint, bigint, timestamptz, timestamptz, text[],
     timestamptz[], timestamptz[]);

@@ -1,3 +1,5 @@
+DROP INDEX tp_usage_xid;
+DROP INDEX tp_entry_xid;
 DROP INDEX tp_usage_used;
 DROP INDEX tp_entry_booked;
 ALTER TABLE django_token_pricing_limitcounter RESET (fillfactor);

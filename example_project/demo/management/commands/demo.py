@@ -17,7 +17,7 @@ from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connection
 
 from customers.models import User
-from demo import people
+from demo import insights, people
 from demo.seed import seed
 from django_token_pricing import tokens
 
@@ -67,6 +67,7 @@ class Command(BaseCommand):
                     self.stderr.write(self.style.ERROR(str(error)))
             # Lists would wait for the worker's first round to sort and filter.
             call_command("token_pricing_refresh_summaries", stdout=self.stdout)
+            insights.look(self.tell)
             if not options["no_serve"]:
                 with nullcontext() if options["no_worker"] else _worker():
                     self.serve(host, port)

@@ -1,0 +1,1 @@
+"""FilterSets of django-filter that dashboards and their exports share."""
