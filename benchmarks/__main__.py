@@ -21,6 +21,7 @@ NAMES = (
     "throttle",
     "replay",
     "reports",
+    "rollups",
     "changelists",
 )
 
