@@ -123,7 +123,7 @@ def test_a_messy_file_is_mended_applied_and_exported(page: Page, tmp_path: Any) 
     assert "2 lines were granted before." in page.locator("#content").inner_text()
 
     page.goto(site.lists(TokenAllocation))
-    page.get_by_role("link", name="Export").click()
+    page.get_by_role("link", name="Export", exact=True).click()
     with page.expect_download() as download:
         page.locator("form.tp-form input[type=submit]").click()
     with open(download.value.path(), encoding="utf-8-sig", newline="") as file:

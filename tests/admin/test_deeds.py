@@ -50,6 +50,7 @@ def given(**more: Any) -> dict[str, Any]:
         "members": member.user.get_username() if member else "",
         "monthly_cap": "700",
         "hours": "24",
+        "until": "2199-01-01T00:00",
         **more,
     }
 
