@@ -31,8 +31,7 @@ OLDEST_REMOTE_PIP = (22, 3)
 CLOSING_LINE = re.compile(r"^=* ?((?:\d+ \w+(?:, )?)+|no tests ran) in ([\d.]+)s")
 # The tests that differ with the type of the user's key; the rest ran on the same database already.
 INTEGER_KEYS = ["--ds=tests.settings.intuser", "-m", "not slow and not concurrency"]
-# Tests that race share one worker, so that connections and cores suffice.
-SPREAD = ["-n", str(max(1, min(4, os.cpu_count() or 1))), "--dist", "loadgroup"]
+SPREAD = ["-n", str(max(1, min(4, os.cpu_count() or 1)))]
 
 
 class Environment:

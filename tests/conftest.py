@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import hypothesis
@@ -17,6 +19,12 @@ from django.db import OperationalError, connection, connections
 
 # The browser's driver runs an event loop in the tests' thread, where Django would refuse its ORM.
 os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+
+try:
+    import fcntl
+except ImportError:
+    # Not on Windows.
+    fcntl = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 
@@ -48,19 +56,28 @@ def pytest_report_header() -> str:
     return f"database: {connection.vendor} ({database['HOST'] or 'local'}), {database['TEST']['NAME']}"
 
 
-# Before xdist looks at the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("concurrency"):
-            # Of parallel workers one races, so that connections and cores suffice.
-            item.add_marker(pytest.mark.xdist_group("concurrency"))
     if connection.vendor == "postgresql":
         return
     elsewhere = pytest.mark.skip(reason=f"needs PostgreSQL, not {connection.vendor}")
     for item in items:
         if item.get_closest_marker("postgres"):
             item.add_marker(elsewhere)
+
+
+@pytest.fixture(autouse=True)
+def one_race_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of parallel workers one races, so that connections and cores suffice; the others wait their turn.
+
+    The groups of xdist, which would send these tests to one worker, take no effect with pytest 9.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None or fcntl is None or request.node.get_closest_marker("concurrency") is None:
+        yield
+        return
+    with open(Path(tempfile.gettempdir()) / f"tp_race_{run}", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 def positive(variable: str, default: int) -> int:
