@@ -291,9 +291,15 @@ def test_a_transaction_that_is_still_open_delays_and_loses_nothing() -> None:
     with slow.cursor() as cursor:
         cursor.execute("BEGIN")
         cursor.execute("SELECT pg_current_xact_id()")
+        begun_at = timezone.now()
         record(user, 2)
         analytics.fold()
         assert UsageDay.objects.get().tokens == 1
+        # Figures say how far they reach, not when somebody tried.
+        state = analytics.rollup_state()
+        assert state is not None
+        assert state.folded_at is not None
+        assert state.folded_at <= begun_at
         assert analytics.verify() == []
         cursor.execute(
             "INSERT INTO django_token_pricing_tokenusagelog"
@@ -305,6 +311,31 @@ def test_a_transaction_that_is_still_open_delays_and_loses_nothing() -> None:
     slow.close()
     analytics.fold()
     assert UsageDay.objects.get().tokens == 7
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_fold_inside_of_a_transaction_loses_nothing_that_it_writes_later() -> None:
+    user = new_user()
+    with transaction.atomic():
+        record(user, 1)
+        analytics.fold()
+        record(user, 2)
+    analytics.fold()
+    assert UsageDay.objects.get().tokens == 3
+    assert analytics.verify() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_late_uses_of_pruned_months_are_folded_after_all_was_made_anew() -> None:
+    user = new_user()
+    old = timezone.now() - timedelta(days=100)
+    record(user, 10, at=old)
+    analytics.fold()
+    tokens.prune(timezone.now(), reason="Retention.")
+    record(user, 5, at=old)
+    analytics.rebuild()
+    analytics.fold()
+    assert UsageDay.objects.get().tokens == 15
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import connections
 from django.db.models import Exists, OuterRef, Q
-from django.utils import timezone
 
 from django_token_pricing.analytics.periods import zone
 from django_token_pricing.analytics.rollups import portable, postgresql, state
@@ -93,16 +92,16 @@ def rebuild(first: date | None = None, until: date | None = None) -> Rebuilt:
     with state.locked(using, anywhere=is_whole) as row:
         if is_whole:
             row.zone = str(zone())
-            if connections[using].vendor == "postgresql":
-                _adopt(row, using)
             row.prices_changed_from = None
+            # What was not folded yet is left to the fold: it may be of months that are not made anew.
+            if state.elsewhere(row, using):
+                _adopt(row, using)
         with _sums(row, first, until, using) as sums:
             rows = 0
             for target in TARGETS:
                 _rows(target, first, until, using)._raw_delete(using)
                 rows += sums.add(target)
             colour(sums.names, using)
-        row.folded_at = timezone.now() if is_whole else row.folded_at
         row.save(using=using)
     return Rebuilt(first=first, until=until, rows=rows)
 
@@ -119,7 +118,7 @@ def _adopt(row: RollupState, using: str) -> None:
         for model in (TokenUsageLog, LedgerEntry):
             cursor.execute(f"UPDATE {model._meta.db_table} SET xid = NULL WHERE xid >= %s", [ahead])
         cursor.execute("SELECT set_config('token_pricing.maintenance', '', true)")
-    row.horizon = state.settled_transactions(using)
+    row.horizon, row.folded_at = state.settled_transactions(using)
 
 
 def _rows(target: Target, first: date | None, until: date | None, using: str) -> Any:

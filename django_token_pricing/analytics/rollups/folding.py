@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connections
 from django.db.models import Q
@@ -47,14 +48,14 @@ def fold() -> Folded:
 def _fold_transactions(using: str) -> Folded:
     with state.locked(using) as row, connections[using].cursor() as cursor:
         # Read after the lock: what another fold has taken lies below its horizon.
-        high = state.settled_transactions(using)
+        high, reached = state.settled_transactions(using)
         changed = 0
         if high > row.horizon:
             postgresql.gather(cursor, postgresql.Span(high=high, low=row.horizon), row.zone)
             changed = sum(postgresql.add(cursor, target) for target in TARGETS)
             colour(lambda dimension: postgresql.names(cursor, dimension), using)
             row.horizon = high
-        _reached(row, using)
+        _reached(row, reached, using)
     return Folded(changed=changed)
 
 
@@ -63,7 +64,7 @@ def _fold_queue(using: str) -> int | None:
     with state.locked(using) as row:
         queued = list(FoldQueue.objects.using(using).order_by("pk").values_list("pk", "kind", "row")[:BATCH])
         if not queued:
-            _reached(row, using)
+            _reached(row, timezone.now(), using)
             return None
         gathered = portable.Gathered(using)
         numbers = {kind: [number for _pk, of, number in queued if of == kind] for kind in FoldKind.values}
@@ -80,8 +81,8 @@ def _fold_queue(using: str) -> int | None:
         return changed
 
 
-def _reached(row: RollupState, using: str) -> None:
-    row.folded_at = timezone.now()
+def _reached(row: RollupState, moment: datetime, using: str) -> None:
+    row.folded_at = moment
     row.save(using=using, update_fields=["horizon", "folded_at"])
 
 

@@ -64,26 +64,34 @@ def next_transaction(using: str) -> int:
 
 # A snapshot counts the transactions of all databases of a cluster. Those of another one, and those of autovacuum, can
 # write none of our rows, so they delay nothing: who holds the lock that each transaction has on its own id is told by
-# pg_locks, to everybody. An id that is not found there counts as one of ours.
+# pg_locks, to everybody. An id that is not found there counts as one of ours. So does the one of who asks: what else it
+# will write has the same id. With it, since when the oldest of them is under way, as far as this role may see that.
 _SETTLED = """
 WITH snapshot AS MATERIALIZED (SELECT pg_current_snapshot() AS taken)
-SELECT coalesce(
+SELECT least(coalesce(
     (SELECT min(x::text::bigint) FROM pg_snapshot_xip(snapshot.taken) AS x WHERE NOT EXISTS (
         SELECT 1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
             AND l.transactionid::text::bigint = x::text::bigint % 4294967296
             AND (a.datid <> (SELECT oid FROM pg_database WHERE datname = current_database())
                 OR a.backend_type = 'autovacuum worker'))),
-    pg_snapshot_xmax(snapshot.taken)::text::bigint)
+    pg_snapshot_xmax(snapshot.taken)::text::bigint), pg_current_xact_id_if_assigned()::text::bigint),
+    least(clock_timestamp(), (
+        SELECT min(a.xact_start) FROM pg_stat_activity a
+        WHERE a.datname = current_database() AND a.backend_xid IS NOT NULL AND a.pid <> pg_backend_pid()
+            AND a.backend_type <> 'autovacuum worker'))
 FROM snapshot
 """
 
 
-def settled_transactions(using: str) -> int:
-    """All transactions of this database below it have ended, and what they wrote is seen by every later statement."""
+def settled_transactions(using: str) -> tuple[int, datetime]:
+    """All transactions of this database below it have ended, and what they wrote is seen by every later statement.
+
+    The moment is that up to which nothing can be missing.
+    """
     with connections[using].cursor() as cursor:
         cursor.execute(_SETTLED)
-        found: int = cursor.fetchone()[0]
+        found: tuple[int, datetime] = cursor.fetchone()
     return found
 
 
